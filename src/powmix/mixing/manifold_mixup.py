@@ -1,0 +1,39 @@
+"""Manifold MixUp (Verma et al., ICML 2019) on the hidden vectors, as the PowMix paper runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from powmix.mixing.convex import assemble
+from powmix.mixing.draws import Concentration, beta, device_of
+from powmix.mixing.mixed import Hidden, Mixed, Mixer
+from powmix.mixing.pairs import Pairs
+
+
+@dataclass(eq=False)
+class ManifoldMixup(Mixer):
+    """Two mini-batches are loaded, n = 2B examples; row i mixes example i with i + n / 2, lam_i ~ Beta(alpha, alpha).
+
+    One lam per pair, the same in all modalities; n / 2 mixed rows, so an epoch has half the steps. Odd n: the last
+    example has no partner and stays clean; n = 1: clean. alpha: concentration, or the range it is drawn from.
+    """
+
+    batch_factor: ClassVar[int] = 2
+    alpha: Concentration = 1.0
+
+    def draw(self, hidden: Hidden, target: Tensor, generator: Generator | None) -> Pairs:
+        size = target.shape[0]
+        half = size // 2
+        rows = torch.arange(size - half, device=device_of(generator))
+        lone = rows >= half
+        lam_R = beta(self.alpha, rows.shape, generator)
+        return Pairs(
+            torch.where(lone, size - 1, rows), torch.where(lone, size - 1, rows + half), torch.where(lone, 1.0, lam_R)
+        )
+
+    def apply(self, parameters: Pairs, hidden: Hidden, target: Tensor) -> Mixed:
+        return assemble(parameters.weights(target.shape[0], target.device), hidden, target)

@@ -1,0 +1,98 @@
+"""The one interface of every mixer: draw parameters, apply them, or both in a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from powmix.mixing.checks import mistakes, refuse
+from powmix.mixing.draws import unit
+
+Hidden = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What fusion and the loss see after mixing: R rows (O mixed ones, B clean ones, or both).
+
+    hidden: by modality (R, ..., D_m). target: shaped as the target given, R rows.
+    weights: by modality (R, B), each row the convex combination that made it; None where nothing was mixed.
+    row_weight: (R,) float32 that sums to 1: the task loss is sum(row_weight * loss of each row).
+    fallbacks: rows (counts, int) by name where eq. (5) or (6) is undefined: `attention` (0/0 attention, per example),
+    `dropped` (every survivor has zero attention, per generated row and modality); with their denominators under `*_of`.
+    statistics: floats worth logging (`mean_k`: survivors per row, `label_spread`: std of the mixed targets).
+    """
+
+    hidden: dict[str, Tensor]
+    target: Tensor
+    row_weight: Tensor
+    weights: dict[str, Tensor] | None = None
+    fallbacks: dict[str, Tensor | int] = field(default_factory=dict)
+    statistics: dict[str, Tensor | float] = field(default_factory=dict)
+
+    @property
+    def is_mixed(self) -> bool:
+        return self.weights is not None
+
+
+def clean(hidden: Hidden, target: Tensor) -> Mixed:
+    """The mini-batch as it came: every row weighs 1 / B."""
+    return Mixed(dict(hidden), target, equal_weight(target))
+
+
+def equal_weight(target: Tensor) -> Tensor:
+    """Row weights for the plain mean over the target's R rows: 1 / R each."""
+    rows = target.shape[0]
+    return torch.full((rows,), 1 / rows, device=target.device, dtype=torch.float32)
+
+
+@dataclass(eq=False)
+class Mixer:
+    """A regulariser of hidden states, called once per training step.
+
+    p_mix: probability that a mini-batch is mixed. start_epoch: clean epochs before.
+    batch_factor: how many mini-batches' worth of examples one step loads (Manifold MixUp: 2).
+    A mixer is a dataclass of its options; ValueError lists every option that is not allowed (`checks.RULES`).
+    """
+
+    batch_factor: ClassVar[int] = 1
+    p_mix: float = 1.0
+    start_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        options = {option.name: getattr(self, option.name) for option in fields(self)}
+        refuse(type(self).__name__, mistakes(options))
+        for name, value in options.items():
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                setattr(self, name, tuple(value))
+
+    def __call__(
+        self, hidden: Hidden, target: Tensor, *, generator: Generator | None = None, epoch: int | None = None
+    ) -> Mixed:
+        """Mix a mini-batch with probability p_mix; otherwise hand it back clean.
+
+        hidden: by modality (B, ..., D_m). target: (B,), (B, C) or soft classes, floating point.
+        generator: source of everything random, best on the CPU; without one torch's default generator is used.
+        epoch: counts from 0; None ignores start_epoch.
+        """
+        if self.flip(generator, target.shape[0], epoch):
+            return self.apply(self.draw(hidden, target, generator), hidden, target)
+        return clean(hidden, target)
+
+    def flip(self, generator: Generator | None, size: int, epoch: int | None = None) -> bool:
+        """The coin of one mini-batch. Nothing is drawn at p_mix = 0, before start_epoch, or for under two examples."""
+        if self.p_mix == 0 or size < 2 or (epoch is not None and epoch < self.start_epoch):
+            return False
+        return bool(unit((), generator) < self.p_mix)
+
+    def draw(self, hidden: Hidden, target: Tensor, generator: Generator | None) -> Any:
+        """Everything random about one application, on the generator's device."""
+        raise NotImplementedError
+
+    def apply(self, parameters: Any, hidden: Hidden, target: Tensor) -> Mixed:
+        """Mix with known parameters: no randomness."""
+        raise NotImplementedError
