@@ -1,0 +1,125 @@
+"""Splits in memory: what a dataset is once it has been read.
+
+Shape suffixes: N examples of a split, B of a batch, L time steps, D features, C outputs (1 for regression).
+A leading axis S (seeds trained side by side) may stand before B: `Split.batch` takes an index of any shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+MODALITIES = ("text", "audio", "vision")
+Side = Literal["right", "left"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples selected by an index; every tensor's leading axes are the index's.
+
+    features: dense sequences (B, L, D) float32 by modality; `text` is absent where only tokens exist.
+    tokens: (B, 3, L) int64, rows ids, attention mask, token types; None where the corpus has none.
+    lengths: valid time steps (B,) int64 by modality (`text` counts tokens, CLS and SEP included).
+    side: the side on which each modality is padded.
+    target: (B, C) float32, the label or the soft class target.
+    index: (B,) int64, rows of the split.
+    """
+
+    features: dict[str, Tensor]
+    tokens: Tensor | None
+    lengths: dict[str, Tensor]
+    side: dict[str, Side]
+    target: Tensor
+    index: Tensor
+
+    def mask(self, modality: str, steps: int | None = None) -> Tensor:
+        """Which time steps are real: (B, L) bool, padding side respected; `steps` defaults to the stored length."""
+        if steps is None:
+            steps = self.features[modality].shape[-2] if modality in self.features else self.tokens.shape[-1]
+        length_B1 = self.lengths[modality].unsqueeze(-1)
+        step_L = torch.arange(steps, device=length_B1.device)
+        return step_L < length_B1 if self.side[modality] == "right" else step_L >= steps - length_B1
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset, whole, as tensors (possibly memory-mapped) on one device.
+
+    features: by modality (N, L, D) float32; tokens: (N, 3, L) int64 or None; lengths: by modality (N,) int64;
+    target: (N, C) float32; ids: N strings `video$_$clip`; raw_text: N strings.
+    """
+
+    features: dict[str, Tensor]
+    tokens: Tensor | None
+    lengths: dict[str, Tensor]
+    side: dict[str, Side]
+    target: Tensor
+    ids: list[str]
+    raw_text: list[str]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The examples at `index` (..., B) int64, on the split's device."""
+        return Batch(
+            features={name: value[index] for name, value in self.features.items()},
+            tokens=None if self.tokens is None else self.tokens[index],
+            lengths={name: value[index] for name, value in self.lengths.items()},
+            side=self.side,
+            target=self.target[index],
+            index=index,
+        )
+
+    def select(self, rows: list[int]) -> Split:
+        """The split reduced to `rows`, in that order."""
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        return replace(
+            self,
+            features={name: value[index] for name, value in self.features.items()},
+            tokens=None if self.tokens is None else self.tokens[index],
+            lengths={name: value[index] for name, value in self.lengths.items()},
+            target=self.target[index],
+            ids=[self.ids[row] for row in rows],
+            raw_text=[self.raw_text[row] for row in rows],
+        )
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split with every tensor on `device`."""
+        return replace(
+            self,
+            features={name: value.to(device) for name, value in self.features.items()},
+            tokens=None if self.tokens is None else self.tokens.to(device),
+            lengths={name: value.to(device) for name, value in self.lengths.items()},
+            target=self.target.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset: its three splits and what models, metrics and provenance need to know of it.
+
+    dims: feature width by modality; steps: padded length by modality; outputs: C; label_range: of the training
+    labels' scale (MOSI and MOSEI -3..3, SIMS -1..1); convention: `mosi` or `sims` metrics; digest: SHA-256 of what the
+    data came from.
+    """
+
+    name: str
+    train: Split
+    valid: Split
+    test: Split
+    dims: dict[str, int]
+    steps: dict[str, int]
+    label_range: tuple[float, float]
+    convention: Literal["mosi", "sims"]
+    aligned: bool
+    digest: str
+    outputs: int = 1
+    notes: dict[str, object] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> Splits:
+        """The same dataset with every tensor on `device`."""
+        return replace(self, train=self.train.to(device), valid=self.valid.to(device), test=self.test.to(device))

@@ -1,0 +1,21 @@
+"""The loop that trains one seed; it names neither a model nor a mixer. Lazy: metrics and settings need no torch."""
+
+from importlib import import_module
+
+_WHERE = {
+    "Listener": "listener",
+    "Pruned": "listener",
+    "Settings": "settings",
+    "Solver": "solver",
+    "TrainingFailed": "listener",
+    "finished": "solver",
+    "resolve_device": "device",
+    "train": "solver",
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
