@@ -1,0 +1,124 @@
+"""powmix-data: check a feature file, convert it, or learn where each dataset comes from."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from powmix.data.schema import MODALITIES, SPLITS
+from powmix.data.sources import SOURCES, whence
+
+EXIT_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; a mistake or an unusable file is one line on stderr and exit code 2."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except (ValueError, OSError) as error:
+        print(f"powmix-data: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="powmix-data", description=__doc__.split(": ", 1)[1])
+    commands = parser.add_subparsers(required=True, metavar="check|convert|where")
+    for name, run, text in (
+        (
+            "check",
+            check,
+            "sizes, dims, steps, lengths, padding sides, cleaned values, label range, hash; writes nothing",
+        ),
+        ("convert", convert, "make the memory-mapped store now instead of at the first run"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("file", type=Path, help="an M-SENA feature file (.pkl)")
+        command.add_argument("--dataset", choices=SOURCES, default="mosi", help="whose label range it must keep")
+        command.set_defaults(run=run)
+    command = commands.add_parser("where", help="where each dataset comes from")
+    command.set_defaults(run=where)
+    return parser
+
+
+def check(chosen: argparse.Namespace) -> None:
+    """Print what is in a file, or raise what is wrong with it."""
+    import hashlib
+
+    from powmix.data import msena
+
+    path = _existing(chosen)
+    splits = msena.read(path)
+    from powmix.data.store import check_labels, survey  # needs torch, two seconds that a bad file need not wait for
+
+    facts = survey(splits)
+    check_labels(path, chosen.dataset, facts)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    _print_facts(path, chosen.dataset, facts, digest)
+
+
+def convert(chosen: argparse.Namespace) -> None:
+    """Convert a file and say where its store lies."""
+    from powmix.data.store import open_store
+
+    start = time.perf_counter()
+    store = open_store(_existing(chosen), chosen.dataset)
+    print(f"{store.path} -> {store.folder} ({time.perf_counter() - start:.1f} s)")
+
+
+def where(chosen: argparse.Namespace) -> None:
+    """Print each dataset's origin, file names, sizes and command."""
+    for name, source in SOURCES.items():
+        print(f"{name}: {' / '.join(map(str, source.sizes))} clips, labels {source.label_range[0]:g} to "
+              f"{source.label_range[1]:g}\n  {whence(name)}")  # fmt: skip
+    print("synthetic: made from a seed, nothing to fetch\n  powmix dataset=synthetic")
+
+
+def _existing(chosen: argparse.Namespace) -> Path:
+    path = chosen.file.expanduser()
+    if not path.is_file():
+        raise ValueError(f"no file {str(chosen.file)!r}. {whence(chosen.dataset)}")
+    return path
+
+
+def _print_facts(path: Path, dataset: str, facts: dict[str, Any], digest: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"{path}: a usable {SOURCES[dataset].title} file, {'aligned' if facts['aligned'] else 'unaligned'}")
+    splits = Table("split", "clips", "negative", "neutral", "positive")
+    for split in SPLITS:
+        splits.add_row(split, str(facts["sizes"][split]), *map(str, facts["classes"][split]))
+    modalities = Table(
+        "modality", "width", "steps", "lengths least / mean / most", "padded", "replaced by 0", "lengths repaired"
+    )
+    for name in MODALITIES:
+        least, mean, most = facts["lengths"][name]
+        modalities.add_row(
+            name,
+            str(facts["dims"].get(name, "token ids")),
+            str(facts["steps"][name]),
+            f"{least} / {mean:.1f} / {most}",
+            facts["side"][name],
+            _counts(facts["cleaned"].get(name, {})),
+            _counts(facts["repaired"][name]),
+        )
+    console.print(splits, modalities)
+    low, high = facts["label_range"]
+    console.print(f"labels {low:g} to {high:g}; constant prediction: test MAE {facts['constant_mae']:.3f}")
+    console.print(f"sha256 {digest}", highlight=False, soft_wrap=True)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

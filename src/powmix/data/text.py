@@ -1,0 +1,95 @@
+"""Dense text features from token ids: the last hidden states of a frozen BERT, computed once per file and encoder.
+
+Shape suffixes: N examples, L token steps, D width.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from powmix.data.cache import build_once
+from powmix.data.encoders import encoder_identity, resolve_encoder
+from powmix.data.schema import SPLITS
+from powmix.data.sources import SOURCES
+from powmix.data.splits import Split, Splits
+from powmix.data.store import Store, mapped
+
+BATCH = 32
+log = logging.getLogger(__name__)
+
+
+def with_text(store: Store, encoder: str | None = "auto") -> Splits:
+    """The store's splits with dense `text` (N, L, D) float32, padded steps zero.
+
+    encoder: `auto` takes the file's own features where it has any, else the dataset's default encoder; any other name
+    (encoders.resolve_encoder) computes them from the token ids. Raises ValueError without encoder or token ids.
+    """
+    if encoder in (None, "auto"):
+        if "text" in store.splits.dims:
+            return store.splits
+        encoder = SOURCES[store.splits.name].encoder
+    if store.splits.train.tokens is None:
+        raise ValueError(f"{store.path}: text_bert: expected token ids for dataset.text_encoder={encoder}, got none")
+    weights = resolve_encoder(encoder)
+    folder = build_once(
+        store.folder / f"text-{encoder_identity(weights)}", lambda target: _encode_splits(store, weights, target)
+    )
+    text = {split: mapped(folder / f"{split}.npy") for split in SPLITS}
+    return replace(
+        store.splits,
+        **{split: _with(getattr(store.splits, split), text[split]) for split in SPLITS},
+        dims={"text": text["train"].shape[-1], **{m: d for m, d in store.splits.dims.items() if m != "text"}},
+        notes=store.splits.notes | {"text_encoder": str(encoder)},
+    )
+
+
+def encode(model: Any, tokens_N3L: Tensor, out_NLD: np.ndarray) -> None:
+    """Write the model's last hidden states, in batches of similar length cut to their longest; padding stays 0."""
+    real_NL = tokens_N3L[:, 1].bool()
+    reach_N = (real_NL * torch.arange(1, real_NL.shape[1] + 1)).amax(1)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for rows in reach_N.argsort(descending=True, stable=True).split(BATCH):
+            steps = max(1, int(reach_N[rows].max()))
+            ids_BL, mask_BL, kind_BL = tokens_N3L[rows, :, :steps].to(device).unbind(1)
+            hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL, token_type_ids=kind_BL).last_hidden_state
+            out_NLD[rows.numpy(), :steps] = (hidden_BLD.float() * mask_BL.unsqueeze(-1)).cpu().numpy()
+
+
+def _with(split: Split, text_NLD: Tensor) -> Split:
+    return replace(split, features={**split.features, "text": text_NLD})
+
+
+def _encode_splits(store: Store, weights: Path, target: Path) -> None:
+    vocabulary, width = (
+        json.loads((weights / "config.json").read_text())[key] for key in ("vocab_size", "hidden_size")
+    )
+    most = max(int(getattr(store.splits, split).tokens[:, 0].max()) for split in SPLITS)
+    if most >= vocabulary:
+        raise ValueError(
+            f"{store.path}: text_bert: expected token ids below {vocabulary}, the vocabulary of the text encoder "
+            f"{weights}, got {most}"
+        )
+    log.info("computing text features of %s once with the frozen encoder %s", store.path.name, weights)
+    model = _frozen(weights)
+    for split in SPLITS:
+        tokens_N3L = getattr(store.splits, split).tokens
+        shape = (len(tokens_N3L), tokens_N3L.shape[2], width)
+        encode(model, tokens_N3L, np.lib.format.open_memmap(target / f"{split}.npy", "w+", np.float32, shape))
+
+
+def _frozen(weights: Path) -> Any:
+    from transformers import AutoModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    model = AutoModel.from_pretrained(weights, local_files_only=True, dtype=torch.float32)
+    return model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
