@@ -1,0 +1,130 @@
+"""`powmix-report PATH...`: the tables, figures and page of finished runs, without torch, in seconds."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from powmix.report.collection import Collection
+    from powmix.report.published import PublishedTable
+    from powmix.report.table import Table
+
+DEFAULT_OUT = Path("outputs/report")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors in one line, the nearest option named."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        options = [option for action in self._actions for option in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1) if unknown else []
+        self.exit(2, f"{self.prog}: {message}{f'; nearest: {near[0]}' if near else ''}\n")
+
+
+def parser() -> Parser:
+    made = Parser(
+        prog="powmix-report",
+        description="Tables, figures and one HTML page from finished runs or sweeps (unfinished ones too).",
+        epilog="example: powmix-report outputs/sweeps/demo",
+        allow_abbrev=False,
+    )
+    made.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, sweep folders, or outputs/")
+    made.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"where to write (default: the sweep's folder, else {DEFAULT_OUT})"
+    )
+    made.add_argument("--paper", action="store_true", help="set the published numbers beside ours")
+    made.add_argument(
+        "--paper-file", type=Path, metavar="FILE", help="published numbers from another file than paper.yaml"
+    )
+    made.add_argument("--metric", help="metric of summaries and figures (default: the runs' objective, on test)")
+    made.add_argument(
+        "--figures", default="all", metavar="NAMES", help="comma list of figures (2,3,training,...), all or none"
+    )
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        _report(options)
+    except ValueError as error:
+        print(f"powmix-report: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _report(options: argparse.Namespace) -> None:
+    from powmix.report import collection, published
+    from powmix.report.comparison import compare
+    from powmix.report.figures import catalogue
+    from powmix.report.table import build
+
+    entries = catalogue.choose(options.figures.split(","))
+    found = collection.read(options.paths)
+    tables = published.load(options.paper_file) if options.paper or options.paper_file else []
+    table = build(found.records, _metric(options.metric, found))
+    out = options.out or _default_out(options.paths, found)
+    print(compare(found, table, sys.stdout.isatty(), published=published.by_variant(tables)))
+    for sentence in published.missing(tables):
+        print(f"note: {sentence}")
+    figures, skipped = _draw(table, entries, out) if table.rows else ([], [])
+    _write(table, found, figures, tables, out)
+    for entry in skipped:
+        print(f"{entry.name}: not drawn, it needs {entry.needs}")
+    print(f"\nWritten to {out}: table.csv, table.tex, table.md, statistics.csv, {len(figures)} figures, report.html")
+
+
+def _metric(name: str | None, found: "Collection") -> str | None:
+    """The metric asked for, by its key or its label; ValueError names the nearest."""
+    from powmix.report.metrics import metric
+
+    keys = sorted({key for record in found.records for seed in record.seeds for key in seed.test})
+    if name is None or name in keys:
+        return name
+    named = {metric(key).label.lower(): key for key in keys} | {key.lower(): key for key in keys}
+    if name.lower() in named:
+        return named[name.lower()]
+    near = difflib.get_close_matches(name.lower(), named, n=1, cutoff=0.3)
+    hint = f"; nearest: {named[near[0]]}" if near else ""
+    raise ValueError(f"metric: got {name!r}, allowed {', '.join(keys)}{hint}")
+
+
+def _default_out(paths: Sequence[Path], found: "Collection") -> Path:
+    one_sweep = len(paths) == 1 and len(found.sweeps) == 1 and found.sweeps[0].resolve() == paths[0].resolve()
+    return paths[0] if one_sweep else DEFAULT_OUT
+
+
+def _draw(table: "Table", entries: Sequence, out: Path) -> tuple[list[tuple[str, str, str]], list]:
+    from powmix.report.figures import style
+
+    drawn, skipped = [], []
+    for entry in entries:
+        figure = entry.draw(table)
+        if figure is None:
+            skipped.append(entry)
+            continue
+        svg, _ = style.save(figure, out if entry.name == "comparison" else out / "figures", entry.name)
+        drawn.append((entry.name, entry.title, style.inline(svg.read_text("utf-8"), entry.title)))
+    return drawn, skipped
+
+
+def _write(table: "Table", found: "Collection", figures: list, tables: list["PublishedTable"], out: Path) -> None:
+    from powmix.report import formats, page, published
+    from powmix.report.comparison import markdown, write
+
+    by_variant = published.by_variant(tables)
+    shown = "\n".join(published.markdown(one) for one in tables)
+    title = found.sweeps[0].name if len(found.sweeps) == 1 and out == found.sweeps[0] else "powmix report"
+    write(out / "table.md", markdown(title, found, table, by_variant) + (f"\n{shown}" if shown else ""))
+    write(out / "table.csv", formats.wide_csv(table))
+    write(out / "statistics.csv", formats.statistics_csv(table))
+    write(out / "table.tex", formats.latex(table, by_variant))
+    write(out / "report.html", page.render(table, found, figures, out.resolve(), tables, by_variant, title))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

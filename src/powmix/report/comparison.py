@@ -1,0 +1,78 @@
+"""What a multirun ends with: its variants compared, in the terminal and in its own folder."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from powmix.report import collection, formats, terminal
+from powmix.report.collection import Collection, Failure
+from powmix.report.lines import Published
+from powmix.report.table import Table, build
+from powmix.report.verdict import summaries
+
+
+def write_comparison(sweep_folder: Path, color: bool = False, width: int | None = None) -> str:
+    """A sweep's folder -> table.md, table.csv, comparison.png, comparison.svg in it, and the text to print.
+
+    Unfinished and failed jobs are listed with their reasons; ValueError where the folder holds no job at all.
+    """
+    sweep_folder = Path(sweep_folder)
+    found = collection.read([sweep_folder])
+    table = build(found.records)
+    text = compare(found, table, color, width)
+    write(sweep_folder / "table.md", markdown(sweep_folder.name, found, table))
+    write(sweep_folder / "table.csv", formats.wide_csv(table))
+    if table.rows:
+        from powmix.report.figures import effects, style
+
+        style.save(effects.draw(table), sweep_folder, "comparison")
+    return text
+
+
+def compare(
+    found: Collection,
+    table: Table,
+    color: bool = False,
+    width: int | None = None,
+    published: Published | None = None,
+) -> str:
+    """The table, a sentence per mixer, and what failed, as text for a terminal."""
+    parts = [terminal.render(table, published, color, width)] if table.rows else ["No seed has finished.\n"]
+    parts += [_bullets(summaries(table)), _bullets(table.notes)]
+    parts.append(_failures(found.failures))
+    return "\n".join(part for part in parts if part)
+
+
+def markdown(title: str, found: Collection, table: Table, published: Published | None = None) -> str:
+    """The same as a Markdown page: sentences, scores, differences, failures."""
+    sentences = _bullets(summaries(table))
+    failures = _bullets([failure.sentence for failure in found.failures])
+    body = formats.markdown(table, published) if table.rows else "No seed has finished.\n"
+    heading = f"\n## Not (wholly) in the table\n\n{failures}" if failures else ""
+    return f"# {title}\n\n{sentences}\n{body}{heading}"
+
+
+def describe(run_folder: Path, color: bool = False, width: int | None = None) -> str:
+    """One run's folder -> its table (mean ± std over seeds) as text, and what did not finish."""
+    found = collection.read([Path(run_folder)])
+    table = build(found.records)
+    parts = [terminal.render(table, color=color, width=width)] if table.rows else ["No seed has finished.\n"]
+    return "\n".join([*parts, _failures(found.failures)]).rstrip("\n") + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write, then rename: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    return "".join(f"- {sentence}\n" for sentence in sentences)
+
+
+def _failures(failures: Sequence[Failure]) -> str:
+    if not failures:
+        return ""
+    return f"Not (wholly) in the table ({len(failures)}):\n" + _bullets([failure.sentence for failure in failures])

@@ -1,0 +1,77 @@
+"""Every figure by name: what it shows, what it needs, and how it is drawn."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from powmix.report.figures import effects, hull, hyperparameters, mixing_law, robustness, training
+from powmix.report.table import Table
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    title: str
+    needs: str
+    draw: Callable[[Table], Figure | None]
+
+
+CATALOGUE = (
+    Entry("comparison", "Scores and differences to no mixing", "a run", effects.draw),
+    Entry("figure2", "Figure 2: what mixing reaches of the convex hull", "nothing", lambda _: hull.draw()),
+    Entry(
+        "figure3",
+        "Figure 3: subset ranges",
+        "PowMix runs that differ in mixer.subset alone (sweeps=figure3)",
+        hyperparameters.subset_ranges,
+    ),
+    Entry(
+        "figure4",
+        "Figure 4: number of generated examples",
+        "PowMix runs that differ in mixer.n_out alone (sweeps=figure4)",
+        hyperparameters.n_out,
+    ),
+    Entry(
+        "figure5",
+        "Figure 5: unimodal probes",
+        "`powmix-analyze unimodal` on these runs",
+        robustness.unimodal,
+    ),
+    Entry("figure6", "Figure 6: noise", "`powmix-analyze noise` on these runs", robustness.noise),
+    Entry("figure7", "Figure 7: text dominance", "`powmix-analyze dominance` on these runs", robustness.dominance),
+    Entry(
+        "figure8",
+        "Figure 8: limited data",
+        "runs on several values of dataset.fraction (sweeps=figure8)",
+        hyperparameters.limited_data,
+    ),
+    Entry("p_mix", "Probability of mixing", "PowMix runs that differ in mixer.p_mix alone", hyperparameters.p_mix),
+    Entry("training", "Training curves", "history.csv in the runs' seed folders", training.draw),
+    Entry(
+        "mixing",
+        "Distribution of K and of the mixed labels",
+        "a PowMix run on a regression task with predictions.csv",
+        mixing_law.draw,
+    ),
+    Entry("regularity", "Regularity", "`powmix-analyze regularity` on these runs", robustness.regularity),
+)
+
+
+def choose(names: Sequence[str]) -> list[Entry]:
+    """Entries by name (`figure3` or `3`); `all` and `none` are allowed. ValueError names the nearest."""
+    if list(names) == ["none"]:
+        return []
+    by_name = {entry.name: entry for entry in CATALOGUE}
+    chosen = []
+    for name in names:
+        key = f"figure{name}" if name.isdigit() else name
+        if key == "all":
+            return list(CATALOGUE)
+        if key not in by_name:
+            near = difflib.get_close_matches(key, by_name, n=1, cutoff=0.4)
+            hint = f"; nearest: {near[0]}" if near else ""
+            raise ValueError(f"figures: got {name!r}, allowed {', '.join(by_name)}, all, none{hint}")
+        chosen.append(by_name[key])
+    return chosen

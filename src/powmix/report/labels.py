@@ -1,0 +1,91 @@
+"""What a row is called: its mixer, its ablation, and what else tells it from rows with the same two."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from powmix.report.metrics import MIXERS
+from powmix.report.records import Record
+
+# Overrides that name the row already, or do not change the science.
+UNTOLD = {"dataset", "model", "mixer", "ablation", "protocol", "recipe", "seeds", "outputs", "tracker", "sweep"}
+UNTOLD |= {"sweeps", "verbosity", "dataset.path", "trainer.device", "trainer.workers", "trainer.stack", "name"}
+UNTOLD |= {"dataset.cache", "trainer.checkpoint", "protocol.name"}
+UNTOLD_SECTIONS = ("hydra", "tracker", "trial")
+
+# Sections of a configuration that shape a run, mixing aside.
+CONTEXT = ("task", "dataset", "model", "protocol", "trainer", "optimizer", "schedule", "loss")
+
+
+def labels(records: Sequence[Record]) -> list[str]:
+    """One label per record, all different; the records share dataset, model and protocol."""
+    twins: dict[str, list[int]] = defaultdict(list)
+    names = [short(record) for record in records]
+    for i, name in enumerate(names):
+        twins[name].append(i)
+    for name, members in twins.items():
+        if len(members) > 1:
+            for i, extra in zip(members, _distinguish([records[i] for i in members])):
+                names[i] = f"{name} ({extra})" if extra else name
+    return names
+
+
+def short(record: Record) -> str:
+    mixer = MIXERS.get(record.mixer, record.mixer)
+    return f"{mixer}, {record.ablation}" if record.ablation else mixer
+
+
+def natural(text: str) -> list[Any]:
+    """Sort key under which n_out=64 comes before n_out=256."""
+    return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in _NUMBER.findall(text)]
+
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?|[^\d]+")
+
+
+def told(record: Record) -> dict[str, str]:
+    """{key: value} of the overrides that change the science and that the row's name does not say."""
+    pairs = dict(override.lstrip("+~").partition("=")[::2] for override in record.overrides)
+    return {k: v for k, v in pairs.items() if k not in UNTOLD and k.split(".")[0] not in UNTOLD_SECTIONS}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def context(record: Record) -> dict[str, str]:
+    """Everything but the mixer that shapes a run: what a fair baseline has in common with it."""
+    pairs = dict(flatten(record.config)) or told(record)
+    return {k: str(v) for k, v in pairs.items() if k not in UNTOLD and k.split(".")[0] in CONTEXT}
+
+
+def differences(record: Record, baseline: Record) -> list[str]:
+    """Names of the settings, mixing aside, in which the two were trained differently."""
+    ours, theirs = context(record), context(baseline)
+    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+
+
+def _distinguish(records: Sequence[Record]) -> list[str]:
+    by_overrides = _differing([told(record) for record in records])
+    if len(set(by_overrides)) == len(records):
+        return by_overrides
+    configs = [{**context(record), **_mixing(record)} for record in records]
+    by_config = _differing(configs)
+    if len(set(by_config)) == len(records):
+        return by_config
+    return [f"{text} {record.signature[:6]}".strip() for text, record in zip(by_overrides, records)]
+
+
+def _mixing(record: Record) -> dict[str, str]:
+    return {f"mixer.{key}": str(value) for key, value in flatten(record.mixing_options())}
+
+
+def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    keys = sorted({key for one in settings for key in one})
+    varying = [key for key in keys if len({one.get(key) for one in settings}) > 1]
+    return [", ".join(f"{k.removeprefix('mixer.')}={one[k]}" for k in varying if k in one) for one in settings]

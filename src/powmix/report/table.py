@@ -1,0 +1,229 @@
+"""The table as a model: sections (one dataset's columns) of blocks (one model) of rows (variants).
+
+A row is compared, by seed, with its baseline: the variant without mixing on the same data, model and protocol,
+trained most alike otherwise. Renderers (`terminal`, `formats`, `page`) only print what is decided here.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+from powmix.report import labels
+from powmix.report.metrics import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
+from powmix.report.records import Record
+from powmix.report.statistics import Comparison, Summary, compare, correct, summarise
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one row; `best` of its block and `worse` than its baseline at the printed precision."""
+
+    summary: Summary
+    comparison: Comparison | None = None
+    best: bool = False
+    worse: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    record: Record
+    label: str
+    cells: Mapping[str, Cell]
+    baseline: Record | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.record.mixer == "none"
+
+    @property
+    def place(self) -> str:
+        """Data and model in a few letters, for lists over the whole table."""
+        part = fraction(self.record)
+        return f"{self.record.dataset}/{self.record.model}" + (f", {part:.0%} of the data" if part != 1.0 else "")
+
+    @property
+    def seeds(self) -> list[int]:
+        return [seed.seed for seed in self.record.seeds]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that share dataset, model and protocol, the baseline first."""
+
+    title: str
+    dataset: str
+    model: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks with the same data and columns."""
+
+    title: str
+    columns: tuple[Metric, ...]
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    sections: tuple[Section, ...]
+    main: Metric
+    tests: int = 0
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for section in self.sections for block in section.blocks for row in block.rows]
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"{row.place}: {row.label}: {note}" for row in self.rows for note in row.notes]
+
+
+def build(records: Sequence[Record], main: str | None = None) -> Table:
+    """Records -> table; `main` is the metric of the summaries (default: the runs' objective, on test)."""
+    keys = sorted({key for record in records for seed in record.seeds for key in seed.test})
+    main_metric = metric(main or _default_main(records, keys))
+    grouped: dict[tuple, dict[tuple, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        columns = convention(record.seeds[0].test)
+        grouped[(_order(DATASETS, record.dataset), _data(record), columns)][
+            (_order(MODELS, record.model), record.protocol, record.task)
+        ].append(record)
+    sections = []
+    for (_, _, columns), models in sorted(grouped.items()):
+        blocks = [_block(models[key], COLUMNS[columns], main_metric) for key in sorted(models)]
+        sections.append(Section(_data_title(blocks[0], records), _with(COLUMNS[columns], main_metric), tuple(blocks)))
+    return _corrected(Table(tuple(sections), main_metric))
+
+
+def _with(columns: tuple[Metric, ...], main: Metric) -> tuple[Metric, ...]:
+    return columns if main.key in {m.key for m in columns} else (*columns, main)
+
+
+def _default_main(records: Sequence[Record], keys: Sequence[str]) -> str:
+    objective = records[0].objective_metric if records else "MAE"
+    if objective in keys:
+        return objective
+    return next((key for key in ("MAE", "Accuracy") if key in keys), "MAE")
+
+
+def _order(known: Mapping[str, str], name: str) -> tuple[int, str]:
+    return (list(known).index(name) if name in known else len(known), name)
+
+
+def _data(record: Record) -> tuple[float, str]:
+    """What makes two runs' data the same: the fraction used (negative: the whole data first) and the file's digest."""
+    dataset = record.provenance.get("dataset")
+    digest = dataset.get("digest") if isinstance(dataset, Mapping) else None
+    return -fraction(record), str(digest or "")
+
+
+def fraction(record: Record) -> float:
+    """The part of the training data a run has used."""
+    try:
+        return float(record.option("dataset.fraction", labels.told(record).get("dataset.fraction", 1.0)))
+    except (TypeError, ValueError):
+        return 1.0
+
+
+def _data_title(block: Block, records: Sequence[Record]) -> str:
+    record = block.rows[0].record
+    title = DATASETS.get(record.dataset, record.dataset)
+    alike = [other for other in records if other.dataset == record.dataset and fraction(other) == fraction(record)]
+    digests = {_data(other)[1] for other in alike}
+    if len(digests) > 1:
+        path = record.option("dataset.path")
+        title += f" ({PurePath(str(path)).stem if path else 'data'} {_data(record)[1][:6]})".replace(" )", ")")
+    return title if fraction(record) == 1.0 else f"{title}, {fraction(record):.0%} of the training data"
+
+
+def _block(records: list[Record], columns: tuple[Metric, ...], main: Metric) -> Block:
+    named = sorted(
+        zip(labels.labels(records), records),
+        key=lambda pair: (_order(MIXERS, pair[1].mixer), pair[1].ablation or "", labels.natural(pair[0])),
+    )
+    rows = [_row(label, record, records, _with(columns, main)) for label, record in named]
+    first = records[0]
+    title = MODELS.get(first.model, first.model)
+    if first.protocol != "published":
+        title += f", protocol {first.protocol}"
+    if first.task != "regression":
+        title += f", {first.task}"
+    return Block(title, first.dataset, first.model, tuple(_marked(rows, _with(columns, main))))
+
+
+def _row(label: str, record: Record, block: Sequence[Record], columns: Sequence[Metric]) -> Row:
+    baseline, notes = _baseline(record, block)
+    cells = {}
+    for m in columns:
+        values = record.values(m.key)
+        if values:
+            against = compare(values, baseline.values(m.key), m.higher_is_better) if baseline else None
+            cells[m.key] = Cell(summarise(list(values.values())), against)
+    if record.status != "finished":
+        notes = (*notes, f"{record.status}: {len(record.seeds)} seed(s) so far")
+    return Row(record, label, cells, baseline, notes)
+
+
+def _baseline(record: Record, block: Sequence[Record]) -> tuple[Record | None, tuple[str, ...]]:
+    """The variant without mixing trained most alike, and what a reader must know about it."""
+    if record.mixer == "none":
+        return None, ()
+    candidates = [other for other in block if other.mixer == "none"]
+    if not candidates:
+        return None, ("no baseline (mixer=none) among these runs",)
+    best = min(candidates, key=lambda other: (len(labels.differences(record, other)), -len(other.seeds)))
+    differing = labels.differences(record, best)
+    notes = [f"its baseline was trained with other settings: {', '.join(differing[:6])}"] if differing else []
+    ours, theirs = {s.seed for s in record.seeds}, {s.seed for s in best.seeds}
+    if not ours & theirs:
+        notes.append("no seed in common with its baseline")
+    elif ours != theirs:
+        notes.append(f"compared on the {len(ours & theirs)} seed(s) that its baseline has too")
+    return best, tuple(notes)
+
+
+def _marked(rows: Sequence[Row], columns: Sequence[Metric]) -> list[Row]:
+    """Rows with their best and worse-than-baseline cells flagged, at the printed precision."""
+    best = {}
+    for m in columns:
+        means = [m.rounded(row.cells[m.key].summary.mean) for row in rows if m.key in row.cells]
+        if len(set(means)) > 1:
+            best[m.key] = max(means) if m.higher_is_better else min(means)
+    marked = []
+    for row in rows:
+        cells = {
+            m.key: replace(
+                row.cells[m.key],
+                best=m.rounded(row.cells[m.key].summary.mean) == best.get(m.key),
+                worse=_is_worse(row.cells[m.key].comparison, m),
+            )
+            for m in columns
+            if m.key in row.cells
+        }
+        marked.append(replace(row, cells=cells))
+    return marked
+
+
+def _is_worse(comparison: Comparison | None, m: Metric) -> bool:
+    return comparison is not None and m.sign * m.rounded(comparison.difference) < 0
+
+
+def _corrected(table: Table) -> Table:
+    """The table with Holm's correction over all its comparisons."""
+    where = [(row, key) for row in table.rows for key, cell in row.cells.items() if cell.comparison]
+    corrected = correct([row.cells[key].comparison for row, key in where])
+    found = {(id(row), key): comparison for (row, key), comparison in zip(where, corrected)}
+
+    def update(row: Row) -> Row:
+        cells = {k: replace(c, comparison=found.get((id(row), k), c.comparison)) for k, c in row.cells.items()}
+        return replace(row, cells=cells)
+
+    sections = tuple(
+        replace(s, blocks=tuple(replace(b, rows=tuple(update(row) for row in b.rows)) for b in s.blocks))
+        for s in table.sections
+    )
+    return replace(table, sections=sections, tests=sum(c is not None and c.p_t is not None for c in corrected))

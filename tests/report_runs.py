@@ -1,0 +1,201 @@
+"""Fabricated run and sweep folders for the report's tests: the on-disk format without any training."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+SEEDS = (1111, 1112, 1113, 1114, 1115)
+MOSI = ("Mult_acc_7", "Mult_acc_5", "Non0_acc_2", "Non0_F1_score", "MAE", "Corr", "Loss", "Has0_acc_2", "Has0_F1_score")
+SIMS = ("Mult_acc_5", "Mult_acc_3", "Mult_acc_2", "F1_score", "MAE", "Corr", "Loss")
+CLASSES = ("Accuracy", "Weighted_F1", "Loss")
+MIXING = {"mean_k": 3.12, "label_spread": 0.51, "attention_rate": 0.031, "dropped_rate": 0.004, "mixed_rate": 0.5}
+
+
+def metrics(error: float, keys=MOSI) -> dict[str, float]:
+    """A plausible set of metrics for one error level; smaller errors are better in every metric."""
+    base = {"MAE": error, "Loss": error, "Corr": 1.1 - error / 2}
+    return {key: base.get(key, 0.95 - 0.4 * error + 0.01 * i) for i, key in enumerate(keys)}
+
+
+def write_run(
+    root: Path,
+    mixer: str = "powmix",
+    errors: dict[int, float] | None = None,
+    dataset: str = "mosi",
+    model: str = "mult",
+    keys=MOSI,
+    ablation: str | None = None,
+    overrides: tuple[str, ...] = (),
+    config: dict | None = None,
+    status: str = "finished",
+    error: str | None = None,
+    protocol: str = "published",
+    history: bool = False,
+    **extra,
+) -> Path:
+    """outputs/runs/<signature> with result.json, config.yaml and, on demand, histories and predictions."""
+    errors = {seed: 0.8 for seed in SEEDS} if errors is None else errors
+    options = {
+        "dataset": {"name": dataset, "fraction": 1.0},
+        "model": {"name": model},
+        "mixer": {"name": mixer, "p_mix": 0.5, "n_out": 256, "subset": [2, 4]}
+        if mixer == "powmix"
+        else {"name": mixer},
+        "ablation": {"name": ablation} if ablation else None,
+        "trainer": {"batch_size": 16},
+    }
+    for path, value in (config or {}).items():
+        section, _, key = path.partition(".")
+        options[section][key] = value
+    text = json.dumps([options, overrides, status, protocol, extra.get("salt")], sort_keys=True)
+    signature = hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = root / "runs" / signature
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(json.dumps(options))
+    result = {
+        "schema": 1,
+        "signature": signature,
+        "status": status,
+        "error": error,
+        "variant": {
+            "dataset": dataset,
+            "model": model,
+            "mixer": mixer,
+            "ablation": ablation,
+            "protocol": protocol,
+            "task": "classification" if keys is CLASSES else "regression",
+        },
+        "name": f"{dataset}/{model}/{mixer}",
+        "overrides": [f"mixer={mixer}", *overrides],
+        "command": f"powmix dataset={dataset} model={model} mixer={mixer} {' '.join(overrides)}".strip(),
+        "objective_metric": "Accuracy" if keys is CLASSES else "MAE",
+        "seeds": [_seed(seed, value, keys, mixer) for seed, value in errors.items()],
+        "provenance": {"git": "0123456789abcdef", "dirty": False, "dataset": {"digest": dataset}, "device": "cpu"},
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    if history:
+        for seed, value in errors.items():
+            write_history(folder / f"seed_{seed}", seed, value)
+    return folder
+
+
+def _seed(seed: int, error: float, keys, mixer: str) -> dict:
+    scores = metrics(error, keys)
+    return {
+        "seed": seed,
+        "best_epoch": 7,
+        "epochs": 15,
+        "seconds": 12.3,
+        "validation": scores,
+        "test": scores,
+        "mixing": {} if mixer == "none" else MIXING,
+        "folder": f"seed_{seed}",
+    }
+
+
+def write_history(folder: Path, seed: int, error: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "seconds", "learning_rate", "train_loss", "validation_Loss", "validation_MAE"])
+        for epoch in range(1, 12 + seed % 4):
+            fall = error + 0.7 * np.exp(-epoch / 3) + 0.02 * rng.normal()
+            writer.writerow([epoch, 1.0, 0.001, fall - 0.02 * epoch, fall, fall])
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "target", "prediction"])
+        for i, target in enumerate(np.clip(rng.normal(0, 1.5, 300), -3, 3).round(1)):
+            writer.writerow([f"video${i}", target, target + rng.normal(0, error)])
+
+
+def errors(mean: float, spread: float = 0.02, seeds=SEEDS, shift: int = 0) -> dict[int, float]:
+    """{seed: error}; seeds share their luck between variants, as they do in training."""
+    return {
+        seed: round(
+            mean + spread * np.random.default_rng(seed).normal() + 0.004 * np.random.default_rng(seed + shift).normal(),
+            6,
+        )
+        for seed in seeds
+    }
+
+
+def write_sweep(root: Path, name: str, runs: list[Path | None], failures: dict[int, str] | None = None) -> Path:
+    """outputs/sweeps/<name> over runs; `failures` maps job numbers to their errors (their run is None)."""
+    folder = root / "sweeps" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for number, run in enumerate(runs):
+        error = (failures or {}).get(number)
+        jobs.append(
+            {
+                "number": number,
+                "overrides": [f"job={number}"],
+                "status": "failed" if error else "finished",
+                "run": f"../../runs/{run.name}" if run else None,
+                "objective": None,
+                "error": error,
+            }
+        )
+    content = {"schema": 1, "name": name, "command": "powmix -m ...", "jobs": jobs, "baseline_rule": "mixer=none"}
+    (folder / "sweep.json").write_text(json.dumps(content))
+    return folder
+
+
+def write_analyses(run: Path, errors: dict[int, float], keys=MOSI, repetitions: int = 2) -> None:
+    """analysis/*.json of a run, p = 0 equal to its test metrics."""
+    rows: dict[str, list[dict]] = {"unimodal": [], "noise": [], "dominance": [], "regularity": []}
+    for seed, error in errors.items():
+        for target, worse in (("text", 0.08), ("audio", 0.5), ("vision", 0.55), ("fusion", 0.0)):
+            rows["unimodal"].append({"seed": seed, "target": target, **metrics(error + worse, keys)})
+        for name, kinds in (("noise", ("aligned", "independent")), ("dominance", ("drop", "mean"))):
+            for i, kind in enumerate(kinds):
+                for p in (0.0, 0.1, 0.2, 0.3, 0.4):
+                    for repetition in range(repetitions):
+                        found = metrics(error + p * (0.5 + 0.2 * i) + 0.01 * p * repetition, keys)
+                        rows[name].append({"seed": seed, "repetition": repetition, "kind": kind, "p": p, **found})
+        rows["regularity"].append({"seed": seed, "label_spread": error / 2, "effective_number": 3 - error})
+    (run / "analysis").mkdir(exist_ok=True)
+    for name, found in rows.items():
+        content = {"schema": 1, "name": name, "rows": found}
+        (run / "analysis" / f"{name}.json").write_text(json.dumps(content))
+
+
+def write_studies(root: Path) -> list[Path]:
+    """Variants over subset ranges, n_O, p_mix and fractions of the data, with analyses on two of them."""
+    runs = []
+    for shift, (mixer, mean) in enumerate((("none", 0.86), ("powmix", 0.82))):
+        for i, fraction in enumerate((0.1, 0.2, 0.5, 1.0)):
+            found = errors(mean + 0.25 * (1 - fraction) ** 2, shift=shift + 3 * i)
+            override = () if fraction == 1.0 else (f"dataset.fraction={fraction}",)
+            run = write_run(
+                root, mixer, found, config={"dataset.fraction": fraction}, overrides=override, history=fraction == 1.0
+            )
+            if fraction == 1.0:
+                write_analyses(run, found)
+            runs.append(run)
+    for i, subset in enumerate(([2, 6], [2, 8], [4, 6], [4, 8])):
+        text = f"mixer.subset=[{subset[0]},{subset[1]}]"
+        found = errors(0.825 + 0.006 * i, shift=i)
+        runs.append(write_run(root, "powmix", found, config={"mixer.subset": subset}, overrides=(text,)))
+    for option, values in (("n_out", (16, 32, 64, 128, 512, 1024, 2048)), ("p_mix", (0.1, 0.3, 0.7, 0.9))):
+        for i, value in enumerate(values):
+            found = errors(0.83 + 0.003 * abs(i - 3), shift=i)
+            override = f"mixer.{option}={value}"
+            runs.append(write_run(root, "powmix", found, config={f"mixer.{option}": value}, overrides=(override,)))
+    return runs
+
+
+def write_demo(root: Path) -> Path:
+    """A sweep of the four mixers and two models on two datasets, with one failed job."""
+    runs: list[Path | None] = []
+    means = {"none": 0.86, "manifold_mixup": 0.885, "multimix": 0.855, "powmix": 0.82}
+    for dataset, model in (("synthetic", "mult"), ("synthetic", "lf_dnn"), ("sims", "mult")):
+        for i, (mixer, mean) in enumerate(means.items()):
+            keys = SIMS if dataset == "sims" else MOSI
+            found = errors(mean + 0.05 * (model == "lf_dnn"), shift=7 * i + len(model))
+            runs.append(write_run(root, mixer, found, dataset=dataset, model=model, keys=keys, history=True))
+    return write_sweep(root, "demo", [*runs, None], {len(runs): "RuntimeError: CUDA out of memory"})

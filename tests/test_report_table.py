@@ -1,0 +1,233 @@
+"""Reading runs and the table made of them: baselines, labels, emphasis, sentences, failures."""
+
+import json
+import shutil
+
+import pytest
+import report_runs as fabricate
+
+from powmix.report import collection
+from powmix.report.table import build
+from powmix.report.verdict import summaries, verdicts
+
+
+def table_of(*folders, **options):
+    return build(collection.read(folders).records, **options)
+
+
+def rows(table):
+    return {row.label: row for row in table.rows}
+
+
+def test_roots_sweeps_and_runs_give_the_same_records(tmp_path):
+    run = fabricate.write_run(tmp_path, "none")
+    other = fabricate.write_run(tmp_path, "powmix")
+    sweep = fabricate.write_sweep(tmp_path, "demo", [run, other])
+    signatures = {run.name, other.name}
+    for paths in ([tmp_path], [sweep], [run, other], [tmp_path / "runs"], [sweep, run], [run / "result.json", other]):
+        found = collection.read(paths)
+        assert {record.signature for record in found.records} == signatures
+        assert not found.failures
+
+
+def test_a_copied_run_counts_once_and_the_copy_with_more_seeds_is_kept(tmp_path):
+    run = fabricate.write_run(tmp_path / "a", "powmix")
+    copy = shutil.copytree(run, tmp_path / "b" / run.name)
+    result = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps({**result, "seeds": result["seeds"][:2]}))
+    found = collection.read([tmp_path / "b", tmp_path / "a"])
+    assert [len(record.seeds) for record in found.records] == [5]
+    assert found.duplicates == 1
+
+
+def test_unfinished_failed_pruned_and_corrupt_runs_are_listed_with_why(tmp_path):
+    good = fabricate.write_run(tmp_path, "none")
+    running = fabricate.write_run(tmp_path, "multimix", {1111: 0.8}, status="running")
+    fabricate.write_run(tmp_path, "powmix", {}, status="failed", error="ValueError: loss is NaN")
+    pruned = fabricate.write_run(tmp_path, "powmix", {1111: 0.8}, status="pruned", salt=1)
+    corrupt = fabricate.write_run(tmp_path, "c_mixup")
+    (corrupt / "result.json").write_text('{"schema": 1, "vari')
+    started = tmp_path / "runs" / "started"
+    (started / "seed_1111").mkdir(parents=True)
+    (started / "config.yaml").write_text("{}")
+    (good / "analysis").mkdir()
+    (good / "analysis" / "noise.json").write_text("[]")
+
+    found = collection.read([tmp_path])
+    assert {record.folder.name for record in found.records} == {good.name, running.name}
+    reasons = {failure.folder.name: (failure.status, failure.reason) for failure in found.failures}
+    assert reasons[corrupt.name][0] == "corrupt" and "not valid JSON" in reasons[corrupt.name][1]
+    assert reasons["started"][0] == "unfinished"
+    assert reasons[running.name] == ("running", "not finished yet, or killed (1 seed finished)")
+    assert reasons[pruned.name][0] == "pruned"
+    assert reasons["analysis"][0] == "corrupt"
+    assert ("failed", "ValueError: loss is NaN (0 seeds finished)") in reasons.values()
+
+
+def test_seeds_finished_after_the_variant_was_last_written_are_read(tmp_path):
+    run = fabricate.write_run(tmp_path, "powmix", {1111: 0.8}, status="running")
+    (run / "seed_1112").mkdir()
+    (run / "seed_1112" / "result.json").write_text(json.dumps({"seed": 1112, "test": fabricate.metrics(0.7)}))
+    (run / "seed_1113").mkdir()
+    (run / "seed_1113" / "result.json").write_text("{")
+    assert [seed.seed for seed in collection.read([run]).records[0].seeds] == [1111, 1112]
+
+
+def test_a_failed_job_is_named_once_even_where_it_left_a_run_folder(tmp_path):
+    run = fabricate.write_run(tmp_path, "powmix", {}, status="failed", error="ValueError: no")
+    sweep = fabricate.write_sweep(tmp_path, "demo", [run, None], {0: "ValueError: no", 1: "KeyError: x"})
+    found = collection.read([sweep])
+    assert [failure.sentence for failure in found.failures] == [
+        "demo job 0: job=0: failed, ValueError: no",
+        "demo job 1: job=1: failed, KeyError: x",
+    ]
+
+
+def test_a_killed_sweep_is_read_from_its_jobs(tmp_path):
+    run = fabricate.write_run(tmp_path, "none")
+    job = tmp_path / "sweeps" / "killed" / "0"
+    job.mkdir(parents=True)
+    record = {"number": 0, "overrides": ["mixer=none"], "status": "finished", "run": f"../../runs/{run.name}"}
+    (job / "job.json").write_text(json.dumps(record))
+    assert len(collection.read([job.parent]).records) == 1
+
+
+def test_a_wrong_path_names_the_nearest(tmp_path):
+    fabricate.write_sweep(tmp_path, "demo", [fabricate.write_run(tmp_path, "none")])
+    with pytest.raises(ValueError, match=r"nearest: .*sweeps/demo"):
+        collection.read([tmp_path / "sweeps" / "demmo"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no runs under"):
+        collection.read([tmp_path / "empty"])
+
+
+def test_rows_are_paired_with_no_mixing_of_the_same_model_and_flagged(tmp_path):
+    fabricate.write_run(tmp_path, "none", {1: 0.90, 2: 0.80, 3: 0.85})
+    fabricate.write_run(tmp_path, "powmix", {1: 0.86, 2: 0.78, 3: 0.80})
+    fabricate.write_run(tmp_path, "multimix", {1: 0.95, 2: 0.85, 3: 0.90})
+    fabricate.write_run(tmp_path, "powmix", {1: 0.1}, model="tfn")
+    table = table_of(tmp_path)
+    mult, tfn = table.sections[0].blocks
+    none, multimix, powmix = mult.rows
+    assert [row.label for row in mult.rows] == ["no mixing", "MultiMix", "PowMix"]
+    assert powmix.cells["MAE"].comparison.difference == pytest.approx(-0.11 / 3)
+    assert powmix.cells["MAE"].best and not none.cells["MAE"].best and powmix.cells["Mult_acc_7"].best
+    assert multimix.cells["MAE"].worse and not powmix.cells["MAE"].worse and not none.cells["MAE"].worse
+    assert tfn.rows[0].cells["MAE"].comparison is None and not tfn.rows[0].cells["MAE"].best
+    assert tfn.rows[0].notes == ("no baseline (mixer=none) among these runs",)
+
+
+def test_seeds_that_the_baseline_lacks_are_left_out_of_the_comparison_and_said(tmp_path):
+    fabricate.write_run(tmp_path, "none", {1: 0.9, 2: 0.8, 3: 0.85})
+    fabricate.write_run(tmp_path, "powmix", {2: 0.7, 3: 0.8, 4: 9.0})
+    row = rows(table_of(tmp_path))["PowMix"]
+    assert row.cells["MAE"].comparison.n == 2
+    assert row.cells["MAE"].comparison.difference == pytest.approx(-0.075)
+    assert row.notes == ("compared on the 2 seed(s) that its baseline has too",)
+
+
+def test_holm_is_taken_over_the_whole_table(tmp_path):
+    for mixer, shift in (("none", 0), ("powmix", 1), ("multimix", 2)):
+        fabricate.write_run(tmp_path, mixer, fabricate.errors(0.8, shift=shift))
+    table = table_of(tmp_path)
+    assert table.tests == 12
+    raw = [c.comparison for row in table.rows for c in row.cells.values() if c.comparison]
+    least = min(raw, key=lambda c: c.p_t)
+    assert least.p_t_holm == pytest.approx(min(1, 12 * least.p_t))
+
+
+def test_variants_of_one_mixer_are_told_apart_by_what_differs(tmp_path):
+    for n_out in (64, 256, 1024):
+        overrides = ("trainer.device=cpu", "seeds=5", f"mixer.n_out={n_out}")
+        fabricate.write_run(tmp_path, "powmix", overrides=overrides, config={"mixer.n_out": n_out})
+    fabricate.write_run(tmp_path, "powmix", ablation="isotropic")
+    labels = [row.label for row in table_of(tmp_path).rows]
+    assert labels == ["PowMix (n_out=64)", "PowMix (n_out=256)", "PowMix (n_out=1024)", "PowMix, isotropic"]
+
+
+def test_changed_defaults_are_told_from_the_configuration(tmp_path):
+    fabricate.write_run(tmp_path, "powmix", config={"mixer.p_mix": 0.2})
+    fabricate.write_run(tmp_path, "powmix", config={"mixer.p_mix": 0.4})
+    assert {row.label for row in table_of(tmp_path).rows} == {"PowMix (p_mix=0.2)", "PowMix (p_mix=0.4)"}
+
+
+def test_the_baseline_trained_most_alike_is_taken_and_a_difference_is_said(tmp_path):
+    small = {"trainer.batch_size": 8}
+    fabricate.write_run(tmp_path, "none", {1: 1.0, 2: 1.0}, config=small, overrides=("trainer.batch_size=8",))
+    fabricate.write_run(tmp_path, "none", {1: 0.9, 2: 0.9})
+    fabricate.write_run(tmp_path, "powmix", {1: 0.8, 2: 0.8}, config=small, overrides=("trainer.batch_size=8",))
+    fabricate.write_run(tmp_path, "multimix", {1: 0.8, 2: 0.8}, config={"trainer.batch_size": 4})
+    found = rows(table_of(tmp_path))
+    assert found["PowMix"].cells["MAE"].comparison.difference == pytest.approx(-0.2)
+    assert found["PowMix"].notes == ()
+    assert found["MultiMix"].notes == ("its baseline was trained with other settings: trainer.batch_size",)
+
+
+def test_datasets_models_protocols_and_fractions_are_never_compared_with_each_other(tmp_path):
+    fabricate.write_run(tmp_path, "none", {1: 0.9})
+    fabricate.write_run(tmp_path, "powmix", {1: 0.8}, dataset="sims", keys=fabricate.SIMS)
+    fabricate.write_run(tmp_path, "powmix", {1: 0.8}, protocol="sound")
+    fabricate.write_run(tmp_path, "powmix", {1: 0.8}, config={"dataset.fraction": 0.2})
+    table = table_of(tmp_path)
+    assert all(row.baseline is None for row in table.rows)
+    assert [section.title for section in table.sections] == ["MOSI", "MOSI, 20% of the training data", "SIMS"]
+    sims = table.sections[2]
+    assert [m.label for m in sims.columns] == ["Acc-5", "Acc-3", "Acc-2", "F1", "MAE", "Corr"]
+
+
+def test_classification_has_its_own_columns_and_main_metric(tmp_path):
+    fabricate.write_run(tmp_path, "none", keys=fabricate.CLASSES)
+    table = table_of(tmp_path)
+    assert [m.label for m in table.sections[0].columns] == ["Acc", "F1"]
+    assert table.main.key == "Accuracy"
+
+
+SEEDS = tuple(range(10))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        (lambda s: -0.1 - 0.001 * s, "helps", "It helps."),
+        (lambda s: 0.1 + 0.001 * s, "hurts", "It hurts."),
+        (lambda s: 0.05 * (-1) ** s - 0.01, "unclear", "no help is shown"),
+        (lambda s: 0.05 * (-1) ** s + 0.01, "worse", "It does not help."),
+        (lambda s: 0.0, "unclear", "equals the baseline on every seed"),
+    ],
+)
+def test_a_sentence_says_whether_mixing_helped(tmp_path, change, kind, words):
+    fabricate.write_run(tmp_path, "none", {s: 0.9 for s in SEEDS})
+    fabricate.write_run(tmp_path, "powmix", {s: 0.9 + change(s) for s in SEEDS})
+    [(_, found, sentence)] = verdicts(table_of(tmp_path))
+    assert found == kind
+    assert words in sentence
+
+
+def test_two_seeds_are_too_few_to_tell(tmp_path):
+    fabricate.write_run(tmp_path, "none", {1: 0.9, 2: 0.9})
+    fabricate.write_run(tmp_path, "powmix", {1: 0.5, 2: 0.5})
+    assert "Too few paired seeds to tell (2; at least 3)." in summaries(table_of(tmp_path))[0]
+
+
+def test_an_effect_that_holm_does_not_confirm_is_not_called_sure(tmp_path):
+    luck = {1: 0.010, 2: 0.030, 3: 0.050, 4: 0.021, 5: 0.037}
+    fabricate.write_run(tmp_path, "none", {s: 0.9 for s in luck})
+    fabricate.write_run(tmp_path, "powmix", {s: 0.9 - d for s, d in luck.items()})
+    assert "seems to help, but not surely" in summaries(table_of(tmp_path))[0]
+
+
+def test_of_many_variants_the_best_on_validation_speaks(tmp_path):
+    fabricate.write_run(tmp_path, "none", {1: 0.9, 2: 0.8, 3: 0.85})
+    for i in range(8):
+        found = {s: 0.8 - 0.01 * i for s in (1, 2, 3)}
+        override = (f"mixer.p_mix=0.{i}",)
+        fabricate.write_run(tmp_path, "powmix", found, config={"mixer.p_mix": i / 10}, overrides=override)
+    [sentence] = summaries(table_of(tmp_path))
+    assert sentence.startswith("PowMix (p_mix=0.7)")
+    assert "best on validation of 8 variants" in sentence
+
+
+def test_equal_scores_have_no_best(tmp_path):
+    for mixer in ("none", "powmix"):
+        fabricate.write_run(tmp_path, mixer, {1: 0.9, 2: 0.8})
+    assert not any(cell.best or cell.worse for row in table_of(tmp_path).rows for cell in row.cells.values())
