@@ -1,0 +1,53 @@
+"""The entrypoint: compose, validate, run, return the objective. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
+
+from powmix.configuration import CONF, register_resolvers, sweep_name
+from powmix.job import job
+from powmix.validation import check_command
+
+TRUSTED = ["powmix.*", "optuna.*"]
+QUIET_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc"}
+
+
+def main() -> None:
+    """`powmix` on the command line."""
+    register_resolvers()
+    if not QUIET_FLAGS & set(sys.argv[1:]):
+        arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
+        _stop_on_mistakes(arguments.overrides)
+        if arguments.multirun and not any(text.startswith("sweep=") for text in arguments.overrides):
+            sys.argv.append(f"sweep={sweep_name(arguments.overrides)}")
+    signal.signal(signal.SIGTERM, _terminate)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=TRUSTED)(job)()
+    except KeyboardInterrupt:
+        sys.exit("powmix: interrupted; the same command continues")
+    except (ValueError, OSError, HydraException) as error:
+        sys.exit(f"powmix: {error}")
+
+
+def _stop_on_mistakes(overrides: Sequence[str]) -> None:
+    """Say everything that is wrong with the command line in one message, and stop."""
+    if errors := check_command(overrides):
+        sys.stderr.write("powmix: " + "\n        ".join(errors) + "\n")
+        sys.exit(2)
+
+
+def _terminate(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

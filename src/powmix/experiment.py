@@ -1,0 +1,98 @@
+"""One composed configuration -> data, model, mixer -> the seeds -> one result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from powmix import mixing, models
+from powmix.data import Splits, load
+from powmix.runs import alone_in, command, provenance, spread, watched
+from powmix.tracking import Listener, ProgressBars, QuietLines, WandbListener, listening
+from powmix.training import Pruned, Settings, finished, resolve_device, train
+from powmix.training.files import replacing, write_json
+from powmix.training.metrics import DIRECTIONS
+
+
+def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, extra: Sequence[Listener] = ()) -> dict:
+    """Train every seed of a variant that is not yet trained, and write its result.json.
+
+    config: the composed configuration, plain, with `seeds` a list. identity: `signature`, `variant`, `name`,
+    `overrides`, `sweep`. Whatever stops it is raised again, after what was finished has been written down.
+    """
+    result = {
+        "schema": 1,
+        "status": "running",
+        "error": None,
+        **identity,
+        "command": command(identity["overrides"]),
+        "objective": None,
+        "objective_metric": config["objective"],
+        "direction": DIRECTIONS[config["objective"]],
+        "seeds": [],
+    }
+    with alone_in(folder):
+        with replacing(folder / "config.yaml") as path:
+            path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        try:
+            _run_seeds(config, result, folder, extra)
+            result["status"] = "finished"
+        except BaseException as error:
+            result["status"] = "pruned" if isinstance(error, Pruned) else "failed"
+            result["error"] = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            _summarise(result)
+            write_json(folder / "result.json", result)
+    return result
+
+
+def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, extra: Sequence[Listener]) -> None:
+    """The seeds one by one; `result` grows by each seed's record."""
+    sections = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
+    settings = Settings.from_config(**{name: config[name] for name in sections})
+    device = resolve_device(settings.device)
+    splits = load(config["dataset"], models.needs(config["model"]["name"]), config["task"])
+    result["provenance"] = provenance(str(device), _facts(splits))
+    inputs, splits = models.inputs_of(splits), splits.to(device)
+    mixer = mixing.build(config["mixer"]["name"], _options(config["mixer"]))
+
+    def build() -> models.FusionModel:
+        return models.build(config["model"]["name"], _options(config["model"]), inputs, config["protocol"])
+
+    with listening([*extra, *_listeners(config, result, folder)]) as listener:
+        for seed in config["seeds"]:
+            place = folder / f"seed_{seed}"
+            if not finished(place, seed):
+                listener.on_seed_start(seed, settings.max_epochs)
+            record = train(build, splits, mixer, settings, seed, place, listener)
+            result["seeds"].append(record)
+            listener.on_seed_end(seed, record)
+
+
+def _listeners(config: Mapping[str, Any], result: Mapping[str, Any], folder: Path) -> list[Listener]:
+    """The terminal, and W&B where it is asked for."""
+    terminal = (ProgressBars if watched() else QuietLines)(result["name"], config["objective"])
+    if config["tracker"]["name"] != "wandb":
+        return [terminal]
+    return [terminal, WandbListener(config["tracker"], folder, config, result)]
+
+
+def _summarise(result: dict[str, Any]) -> None:
+    """Over the finished seeds: mean, std, interval, and the objective, which is a validation mean."""
+    if result["seeds"]:
+        result |= spread(result["seeds"])
+        result["objective"] = result["mean"]["validation"][result["objective_metric"]]
+
+
+def _facts(splits: Splits) -> dict[str, Any]:
+    sizes = [len(split) for split in (splits.train, splits.valid, splits.test)]
+    return {"name": splits.name, "digest": splits.digest, "sizes": sizes, **splits.notes}
+
+
+def _options(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section of the configuration less its name: keyword arguments."""
+    return {key: value for key, value in section.items() if key != "name"}

@@ -1,0 +1,204 @@
+"""Who hears of a run while it trains: the terminal, and W&B beside the local files. Listeners of powmix.training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+log = logging.getLogger("powmix")
+
+
+class Listener(Protocol):
+    """What the training loop tells: a seed starts, an epoch is committed, a seed is finished."""
+
+    def on_seed_start(self, seed: int, max_epochs: int) -> None: ...
+
+    def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
+        """`row` is the epoch's line of history.csv; raise powmix.training.Pruned to stop the run."""
+
+    def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None: ...
+
+
+class Listeners:
+    """Several listeners as one, told in order."""
+
+    def __init__(self, listeners: Sequence[Listener]):
+        self.listeners = list(listeners)
+
+    def on_seed_start(self, seed: int, max_epochs: int) -> None:
+        for listener in self.listeners:
+            listener.on_seed_start(seed, max_epochs)
+
+    def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
+        for listener in self.listeners:
+            listener.on_epoch(seed, row)
+
+    def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
+        for listener in self.listeners:
+            listener.on_seed_end(seed, record)
+
+
+# --- the terminal -----------------------------------------------------------------------------------------------------
+
+
+class QuietLines:
+    """One line per finished seed, for logs and pipes."""
+
+    def __init__(self, name: str, metric: str):
+        self.name, self.metric = name, metric
+
+    def on_seed_start(self, seed: int, max_epochs: int) -> None:
+        log.debug("%s seed %d: up to %d epochs", self.name, seed, max_epochs)
+
+    def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
+        log.debug("%s seed %d: %s", self.name, seed, row)
+
+    def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
+        validation, test = (record[split].get(self.metric, float("nan")) for split in ("validation", "test"))
+        log.info(
+            "%s seed %d: %s validation %.3f, test %.3f (best of %d epochs: %d; %.0f s)",
+            self.name, seed, self.metric, validation, test, record["epochs"], record["best_epoch"], record["seconds"],
+        )  # fmt: skip
+
+
+class ProgressBars(QuietLines):
+    """A bar per seed that counts epochs and shows the validation metric; it ends in the quiet line."""
+
+    def __init__(self, name: str, metric: str):
+        super().__init__(name, metric)
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.tasks: dict[int, Any] = {}
+
+    def on_seed_start(self, seed: int, max_epochs: int) -> None:
+        self.progress.start()
+        self.tasks[seed] = self.progress.add_task(f"{self.name} seed {seed}", total=max_epochs)
+
+    def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
+        value = row.get(f"validation_{self.metric}", float("nan"))
+        self.progress.update(
+            self.tasks[seed], completed=row["epoch"], description=f"{self.name} seed {seed} {self.metric} {value:.3f}"
+        )
+
+    def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
+        self.close(seed)
+        super().on_seed_end(seed, record)
+
+    def close(self, seed: int) -> None:
+        if seed in self.tasks:
+            self.progress.remove_task(self.tasks.pop(seed))
+        if not self.tasks:
+            self.progress.stop()
+
+
+# --- Weights & Biases -------------------------------------------------------------------------------------------------
+
+
+class WandbListener:
+    """One W&B run per seed. An interrupted seed continues its W&B run: the id is the signature and the seed.
+
+    Per epoch: the row of history.csv (metrics, mixing statistics); summary: test metrics under `test/`, best epoch.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], folder: Path, config: Mapping[str, Any], run: Mapping[str, Any]):
+        self.settings, self.folder, self.config, self.run = settings, folder, dict(config), run
+        self.open: dict[int, Any] = {}
+
+    def on_seed_start(self, seed: int, max_epochs: int) -> None:
+        variant = self.run["variant"]
+        tags = [variant["dataset"], variant["model"], variant["mixer"], self.run.get("sweep"), *self.settings["tags"]]
+        self.open[seed] = start_wandb(
+            self.settings["mode"],
+            project=self.settings["project"],
+            entity=self.settings["entity"],
+            group=self.run["name"],
+            name=f"{self.run['name']}-{seed}",
+            id=f"{self.run['signature']}-{seed}",
+            resume="allow",
+            tags=[tag for tag in dict.fromkeys(tags) if tag],
+            config={**self.config, "seed": seed, "signature": self.run["signature"], **self.run.get("trial", {})},
+            dir=str(self.folder),
+        )
+
+    def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
+        grouped = {_slashed(name): value for name, value in row.items() if isinstance(value, int | float)}
+        self.open[seed].log(grouped, step=int(row["epoch"]))
+
+    def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
+        run = self.open.pop(seed, None)
+        if run is None:
+            return  # the seed was finished before this process
+        run.summary.update({f"test/{name}": value for name, value in record["test"].items()})
+        run.summary.update({f"best/validation/{name}": value for name, value in record["validation"].items()})
+        run.summary.update({"best_epoch": record["best_epoch"], "status": "finished"})
+        run.finish()
+
+    def close(self, status: str) -> None:
+        """Finish what an exception left open, so that the next job gets a run of its own."""
+        for run in self.open.values():
+            run.summary["status"] = status
+            run.finish(exit_code=0 if status == "pruned" else 1)
+        self.open.clear()
+
+
+def start_wandb(mode: str, **arguments: Any) -> Any:
+    """`wandb.init`; in mode auto, offline with a warning where there is no key or no network."""
+    import wandb
+
+    quiet = {"silent": True, "init_timeout": 30, "console": "off"}
+    if mode == "auto" and not _has_key(wandb.setup().settings):
+        log.warning(
+            "tracker=wandb: no API key (`wandb login`), so this run is logged offline; `wandb sync` sends it later"
+        )
+        mode = "offline"
+    if mode == "auto":
+        try:
+            return wandb.init(mode="online", settings=wandb.Settings(**quiet), reinit="create_new", **arguments)
+        except wandb.errors.Error as error:
+            log.warning("tracker=wandb: %s; this run is logged offline, `wandb sync` sends it later", error)
+    offline = {**arguments, "resume": None} if mode != "online" else arguments
+    chosen = "online" if mode == "online" else "offline"
+    return wandb.init(mode=chosen, settings=wandb.Settings(**quiet), reinit="create_new", **offline)
+
+
+def _has_key(settings: Any) -> bool:
+    """Whether W&B would find a key without asking: in the environment or settings, or in netrc."""
+    from netrc import NetrcParseError, netrc
+    from urllib.parse import urlsplit
+
+    try:
+        stored = netrc().authenticators(urlsplit(settings.base_url).hostname or "")
+    except (OSError, NetrcParseError):
+        stored = None
+    return bool(settings.api_key or stored)
+
+
+def _slashed(name: str) -> str:
+    """history.csv's `validation_MAE` is W&B's `validation/MAE`: one panel section per prefix."""
+    prefix, _, rest = name.partition("_")
+    return f"{prefix}/{rest}" if rest and prefix in ("train", "validation", "mixing") else name
+
+
+@contextmanager
+def listening(listeners: Sequence[Listener]) -> Iterator[Listeners]:
+    """The listeners as one; whatever happens, bars are taken down and W&B runs are finished."""
+    status = "failed"
+    try:
+        yield Listeners(listeners)
+        status = "finished"
+    except BaseException as error:
+        status = "pruned" if type(error).__name__ == "Pruned" else "failed"
+        raise
+    finally:
+        for listener in listeners:
+            if isinstance(listener, WandbListener):
+                listener.close(status)
+            elif isinstance(listener, ProgressBars):
+                for seed in list(listener.tasks):
+                    listener.close(seed)

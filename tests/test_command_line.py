@@ -1,0 +1,159 @@
+"""The real command line, from overrides to result.json: run, reuse, compare, interrupt, refuse."""
+
+import csv
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from powmix.__main__ import main
+
+TINY = ["dataset.sizes={train: 60, valid: 30, test: 30}", "trainer.max_epochs=3", "trainer.device=cpu"]
+
+
+@pytest.fixture
+def powmix(tmp_path, monkeypatch):
+    """The command, run in this process in an empty working directory; returns the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def call(*arguments: str) -> Path:
+        monkeypatch.setattr(sys, "argv", ["powmix", *arguments])
+        main()
+        return tmp_path
+
+    return call
+
+
+def results(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("outputs/runs/*/result.json"))]
+
+
+def test_a_run_leaves_everything_a_reader_needs(powmix, capsys):
+    where = powmix(*TINY, "seeds=2", "mixer.p_mix=0.7")
+    [result] = results(where)
+    assert result["status"] == "finished" and result["error"] is None
+    assert result["variant"] | {"ablation": None} == result["variant"]
+    assert [seed["seed"] for seed in result["seeds"]] == [1111, 1112]
+    assert {"MAE", "Corr", "Non0_acc_2", "Mult_acc_7", "Loss"} <= set(result["seeds"][0]["test"])
+    mean = sum(seed["validation"]["MAE"] for seed in result["seeds"]) / 2
+    assert result["objective"] == pytest.approx(mean) == pytest.approx(result["mean"]["validation"]["MAE"])
+    assert result["std"]["test"]["MAE"] > 0 and len(result["ci95"]["test"]["MAE"]) == 2
+    assert result["provenance"]["dataset"]["sizes"] == [60, 30, 30]
+    assert result["command"].startswith("powmix ") and "mixer.p_mix=0.7" in result["command"]
+    folder = where / "outputs/runs" / result["signature"]
+    for name in ("config.yaml", "seed_1111/history.csv", "seed_1111/weights.safetensors", "seed_1111/predictions.csv"):
+        assert (folder / name).is_file()
+    assert len(list(csv.DictReader((folder / "seed_1111/predictions.csv").open()))) == 30
+    assert "MAE" in capsys.readouterr().out
+
+
+def test_the_same_command_reuses_its_finished_seeds(powmix):
+    where = powmix(*TINY, "seeds=1")
+    [folder] = where.glob("outputs/runs/*")
+    before = (folder / "seed_1111/weights.safetensors").stat().st_mtime_ns
+    powmix(*TINY, "seeds=2", "tracker=none")
+    assert (folder / "seed_1111/weights.safetensors").stat().st_mtime_ns == before
+    assert [seed["seed"] for seed in results(where)[0]["seeds"]] == [1111, 1112]
+
+
+def test_mixing_with_probability_zero_is_no_mixing_bit_for_bit(powmix):
+    powmix(*TINY, "seeds=1", "mixer=none")
+    where = powmix(*TINY, "seeds=1", "mixer=powmix", "mixer.p_mix=0")
+    first, second = results(where)
+    assert first["signature"] != second["signature"]
+    for split in ("validation", "test"):
+        assert first["seeds"][0][split] == second["seeds"][0][split]
+
+
+def test_hydras_run_directory_is_honoured(powmix):
+    where = powmix(*TINY, "seeds=1", "hydra.run.dir=elsewhere")
+    assert json.loads((where / "elsewhere/result.json").read_text())["status"] == "finished"
+    assert not (where / "outputs").exists()
+
+
+def test_a_multirun_compares_its_variants_and_survives_a_failing_job(powmix, capsys):
+    where = powmix("-m", *TINY, "seeds=2", "mixer=none,powmix", "optimizer.learning_rate=0.001,1e30")
+    [sweep] = where.glob("outputs/sweeps/*")
+    jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
+    assert [job["status"] for job in jobs] == ["finished", "failed", "finished", "failed"]
+    assert "finite" in jobs[1]["error"] and jobs[1]["objective"] is None
+    assert json.loads((sweep / jobs[0]["run"] / "result.json").read_text())["variant"]["mixer"] == "none"
+    printed = capsys.readouterr().out
+    assert "PowMix" in printed and "failed" in printed
+    for name in ("table.md", "table.csv", "comparison.png"):
+        assert (sweep / name).stat().st_size > 0
+
+
+def test_wandb_offline_keeps_one_run_per_seed(powmix, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    where = powmix(*TINY, "seeds=2", "tracker=wandb", "tracker.mode=offline")
+    assert len(list(where.glob("outputs/runs/*/wandb/offline-run-*/run-*.wandb"))) == 2
+    assert results(where)[0]["status"] == "finished"
+
+
+def test_wandb_without_a_key_falls_back_to_offline_with_a_warning(powmix, monkeypatch, caplog):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setenv("HOME", os.getcwd())
+    where = powmix(*TINY, "seeds=1", "tracker=wandb")
+    assert "offline" in caplog.text
+    assert len(list(where.glob("outputs/runs/*/wandb/offline-run-*"))) == 1
+
+
+def test_mistakes_stop_the_command_before_anything_is_written(powmix, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        powmix("mixer.p_mix=1.5", "mixer.subset=[4,2]", "modle=mult")
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert all(word in said for word in ("mixer.p_mix", "mixer.subset", "modle")) and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch RAN",)
+
+
+def test_a_feature_file_that_would_run_code_is_refused(powmix, tmp_path, monkeypatch):
+    monkeypatch.setenv("POWMIX_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"train": Evil()}))
+    with pytest.raises(SystemExit) as stopped:
+        powmix("dataset=mosi", "dataset.path=evil.pkl", "model=lf_dnn", "seeds=1")
+    assert "evil.pkl" in str(stopped.value.code)
+    assert not (tmp_path / "RAN").exists()
+
+
+def command(*arguments: str, folder: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "powmix", *arguments],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("farewell", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_continues_to_the_same_numbers(powmix, tmp_path, farewell):
+    longer = [*TINY, "trainer.max_epochs=60", "trainer.early_stop=60", "seeds=[7]"]
+    process = command(*longer, folder=tmp_path)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("outputs/runs/*/seed_7/checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(farewell)
+    said, _ = process.communicate()
+    assert process.returncode != 0 and not list(tmp_path.glob("outputs/runs/*/seed_7/weights.safetensors"))
+    if farewell == signal.SIGTERM:
+        assert "the same command continues" in said
+    continued = results(powmix(*longer))[0]
+    powmix(*longer, "outputs=uninterrupted")
+    [whole] = [json.loads(p.read_text()) for p in tmp_path.glob("uninterrupted/runs/*/result.json")]
+    for split in ("validation", "test"):
+        assert continued["seeds"][0][split] == whole["seeds"][0][split]
+    assert continued["seeds"][0]["epochs"] == whole["seeds"][0]["epochs"]
