@@ -1,0 +1,129 @@
+"""A finished run's folder -> its data, and for each seed the solver that trained it, with the best weights in place."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from powmix import mixing, models
+from powmix.data import Splits, load
+from powmix.mixing.mixed import Mixer
+from powmix.models.contract import FusionModel
+from powmix.report.records import Record, SeedResult
+from powmix.training import Settings, Solver, resolve_device
+
+SECTIONS = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
+TOLERANCE = 1e-2
+"""How far the test Loss may be from the recorded one before the weights are not those of the record: other devices,
+threads and precisions round differently; another code or other data is far outside."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What was trained, without its weights."""
+
+    folder: Path
+    splits: Splits
+    mixer: Mixer
+    settings: Settings
+    build: Callable[[], FusionModel]
+
+    def solver(self, seed: SeedResult) -> Solver:
+        """The seed's solver as it stood when it evaluated the test split; `solver.evaluate` is that very evaluation.
+
+        ValueError where the weights are missing or are not those of the record; a warning where the test Loss is the
+        recorded one only up to rounding.
+        """
+        solver = Solver(self.build, self.splits, self.mixer, self.settings, seed.seed, seed.folder)
+        solver.begin()
+        solver.model.load_state_dict(_fitting(solver.model, seed.folder / "weights.safetensors"))
+        loss, recorded = solver.evaluate(solver.splits.test)[0]["Loss"], seed.test["Loss"]
+        if not abs(loss - recorded) <= TOLERANCE * max(1, abs(recorded)):
+            raise ValueError(
+                f"{seed.folder}: the test Loss is {loss:.4f}, the run recorded {recorded:.4f}: "
+                "the weights, or the code since then, have changed"
+            )
+        if loss != recorded:
+            warnings.warn(
+                f"{seed.folder}: the test Loss is the recorded one up to rounding only ({loss - recorded:+.1e}): "
+                "this device, or its number of threads, is not the run's",
+                stacklevel=2,
+            )
+        return solver
+
+
+def restore(record: Record, device: str = "auto", dataset_path: Path | None = None) -> FinishedRun:
+    """The run behind a record. ValueError where its data are gone, or are other data (by SHA-256)."""
+    config = record.config
+    if not config:
+        raise ValueError(f"{record.folder}: config.yaml is missing or unreadable")
+    chosen = dict(config["trainer"]) | {"device": _device(record, device)}
+    settings = Settings.from_config(**{**{name: config[name] for name in SECTIONS}, "trainer": chosen})
+    splits = _data(record, dataset_path)
+    inputs = models.inputs_of(splits)
+
+    def build() -> FusionModel:
+        return models.build(record.model, _options(config["model"]), inputs, config["protocol"])
+
+    mixer = mixing.build(record.mixer, _options(config["mixer"]))
+    return FinishedRun(record.folder, splits.to(resolve_device(settings.device)), mixer, settings, build)
+
+
+def reproducible() -> AbstractContextManager[None]:
+    """cuDNN as training had it."""
+    return torch.backends.cudnn.flags(benchmark=False, deterministic=True)
+
+
+def _device(record: Record, asked: str) -> str:
+    """`auto`: where the run was trained, so that its numbers come back exactly; else what this machine has."""
+    own = str(record.provenance.get("device", "auto"))
+    if asked != "auto":
+        return asked
+    return own if not own.startswith("cuda") or torch.cuda.is_available() else "cpu"
+
+
+def _data(record: Record, path: Path | None) -> Splits:
+    dataset = dict(record.config["dataset"])
+    if path is not None:
+        if "path" not in dataset:
+            raise ValueError(f"--dataset-path: the {record.dataset} corpus of {record.folder} has no file")
+        dataset["path"] = str(path)
+    if dataset.get("path") and not Path(dataset["path"]).expanduser().is_file():
+        raise ValueError(
+            f"{record.folder}: no file {dataset['path']!r}: its data have moved; name them by --dataset-path FILE"
+        )
+    splits = load(dataset, models.needs(record.model), record.task)
+    trained = record.provenance.get("dataset", {}).get("digest")
+    if splits.digest != trained:
+        raise ValueError(
+            f"{record.folder}: trained on data {str(trained)[:12]}..., {dataset.get('path') or record.dataset} is "
+            f"{splits.digest[:12]}...: not the same data"
+        )
+    return splits
+
+
+def _fitting(model: FusionModel, path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a file, which must be exactly the model's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: an analysis needs the weights of every seed")
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    if {name: value.shape for name, value in weights.items()} != expected:
+        raise ValueError(f"{path} holds the weights of another model than config.yaml describes")
+    return weights
+
+
+def _options(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key != "name"}
