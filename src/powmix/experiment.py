@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from powmix import mixing, models
@@ -55,6 +56,7 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     sections = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
     settings = Settings.from_config(**{name: config[name] for name in sections})
     device = resolve_device(settings.device)
+    torch.set_num_threads(config["threads"])
     splits = load(config["dataset"], models.needs(config["model"]["name"]), config["task"])
     result["provenance"] = provenance(str(device), _facts(splits))
     inputs, splits = models.inputs_of(splits), splits.to(device)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
 from powmix.configuration import CONF
+from powmix.data.pretrained import check_encoder
 from powmix.mixing import checks
 from powmix.mixing.checks import Rule, choice, count
 from powmix.training.metrics import LABELS
@@ -46,6 +47,7 @@ RULES: dict[str, Rule] = {
     **{f"mixer.{name}": rule for name, rule in checks.RULES.items()},
     "seeds": (_seeds, "how many (>= 1), or a list of different seeds >= 0"),
     "task": choice(*TASKS),
+    "threads": count(1),
     "analyses": (
         lambda value: isinstance(value, Sequence) and set(value) <= {*ANALYSES, "all"},
         f"a list of {', '.join(ANALYSES)}, all",
@@ -90,6 +92,16 @@ def _relations(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterato
             yield f"dataset.path: {dataset['name']} needs its feature file: see `powmix-data where`"
         elif not Path(path).expanduser().is_file():
             yield f"dataset.path: no file {path!r}"
+    yield from _encoder(config["model"])
+
+
+def _encoder(model: Mapping[str, Any]) -> Iterator[str]:
+    """A text encoder that is not on this machine is known before any data is loaded."""
+    if "text" in model:
+        try:
+            check_encoder(model["text"]["pretrained"])
+        except ValueError as error:
+            yield f"model.text.pretrained: {error}"
 
 
 _ABSENT = object()

@@ -71,7 +71,7 @@ class FusionModel(nn.Module):
         return {}
 
     def parameter_groups(self, optimizer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Adam's groups, each `{"params": [...], "lr": float, "weight_decay": float}`, from the recipe's optimizer section."""
+        """Adam's groups, each `{"params": [...], "lr": float, "weight_decay": float}`, from the recipe."""
         return [
             {
                 "params": [p for p in self.parameters() if p.requires_grad],

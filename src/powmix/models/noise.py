@@ -8,6 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor
 
+CACHED = 2**17
+"""Mask entries drawn at a time on a CPU; a multiple of 4."""
+
 
 class Noise:
     """Dropout masks drawn from one generator, or from S of them for inputs with a leading axis S.
@@ -61,10 +64,13 @@ class Noise:
 
 
 def _draw(out: Tensor, rate: float, generator: Generator) -> None:
-    """Fill `out` with ones (probability 1 - rate) and zeros."""
+    """Fill `out` (contiguous) with ones (probability 1 - rate) and zeros; on a CPU in pieces that stay in the cache."""
     if rate in (0, 1):
         out.fill_(1 - rate)
         return
-    words = torch.empty((out.numel() + 3) // 4, dtype=torch.int64, device=out.device)
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: out.numel()]
-    torch.ge(bits.view(out.shape), round(rate * 65536) - 32768, out=out)
+    threshold = round(rate * 65536) - 32768
+    piece = CACHED if out.device.type == "cpu" else out.numel()
+    words = torch.empty((min(piece, out.numel()) + 3) // 4, dtype=torch.int64, device=out.device)
+    for part in out.view(-1).split(max(piece, 1)):
+        bits = words[: (part.numel() + 3) // 4].random_(-(2**63), None, generator=generator).view(torch.int16)
+        torch.ge(bits[: part.numel()], threshold, out=part)

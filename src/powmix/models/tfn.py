@@ -1,0 +1,69 @@
+"""TFN: the Tensor Fusion Network (Zadeh et al., EMNLP 2017), as in thuiar/MMSA at a94e65d.
+
+Shape suffixes: R rows; A, V, T the hidden widths of audio, vision and text plus one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from powmix.models.contract import Inputs
+from powmix.models.noise import Noise
+from powmix.models.subnets import FusionLayers, SubnetModel
+
+
+class TFN(SubnetModel):
+    """Fusion by the outer product of [1, audio], [1, vision] and [1, text]. Widths and rates: conf/model/tfn.yaml.
+
+    A regression output is squashed into [-3, 3] on every dataset, as published, or into the labels' own range
+    (`range_from_labels`). Range and shift are frozen parameters there, so they are here.
+    """
+
+    switches = ("mask_padding", "range_from_labels")
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        text_hidden: int = 128,
+        audio_hidden: int = 32,
+        vision_hidden: int = 128,
+        text_out: int = 32,
+        post_fusion_dim: int = 64,
+        audio_dropout: float = 0.3,
+        vision_dropout: float = 0.3,
+        post_fusion_dropout: float = 0.5,
+        mask_padding: bool = False,
+        range_from_labels: bool = False,
+    ):
+        super().__init__(
+            inputs, text_hidden, audio_hidden, vision_hidden, text_out, audio_dropout, vision_dropout, mask_padding
+        )
+        self.post_fusion_dropout = post_fusion_dropout
+        self.fusion = FusionLayers(
+            (audio_hidden + 1) * (vision_hidden + 1) * (text_out + 1), post_fusion_dim, inputs.outputs
+        )
+        self.squashes = inputs.outputs == 1
+        if self.squashes:
+            low, high = inputs.label_range if range_from_labels else (-3.0, 3.0)
+            self.output_range = nn.Parameter(torch.tensor([high - low]), requires_grad=False)
+            self.output_shift = nn.Parameter(torch.tensor([low]), requires_grad=False)
+
+    def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
+        fused = outer_product(hidden["audio"], hidden["vision"], hidden["text"])
+        if noise is not None and self.post_fusion_dropout > 0:
+            fused.mul_(noise.mask(fused, self.post_fusion_dropout))  # in place: 140,481 to 1,094,049 numbers a row
+        prediction = self.fusion(fused.flatten(-2))
+        if not self.squashes:
+            return prediction
+        return torch.sigmoid(prediction) * self.output_range.unsqueeze(-2) + self.output_shift.unsqueeze(-2)
+
+
+def outer_product(audio: Tensor, vision: Tensor, text: Tensor) -> Tensor:
+    """[1, audio] x [1, vision] x [1, text] of each row: (..., R, A * V, T) from three times (..., R, width)."""
+    audio_A, vision_V, text_T = (F.pad(h, (1, 0), value=1.0) for h in (audio, vision, text))
+    pair_AV = (audio_A.unsqueeze(-1) * vision_V.unsqueeze(-2)).flatten(-2)
+    return pair_AV.unsqueeze(-1) * text_T.unsqueeze(-2)
