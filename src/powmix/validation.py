@@ -101,7 +101,7 @@ def _encoder(model: Mapping[str, Any]) -> Iterator[str]:
         try:
             check_encoder(model["text"]["pretrained"])
         except ValueError as error:
-            yield f"model.text.pretrained: {error}"
+            yield str(error)
 
 
 _ABSENT = object()

@@ -1,4 +1,4 @@
-"""The loop that trains one seed; it names neither a model nor a mixer. Lazy: metrics and settings need no torch."""
+"""The loop that trains a seed, or several side by side; it names neither a model nor a mixer. Lazy: metrics and settings need no torch."""
 
 from importlib import import_module
 
@@ -11,6 +11,7 @@ _WHERE = {
     "finished": "solver",
     "resolve_device": "device",
     "train": "solver",
+    "train_seeds": "together",
 }
 __all__ = sorted(_WHERE)
 

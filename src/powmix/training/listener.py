@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 
 class Listener(Protocol):
-    """Called by the loop; `on_batch(seed, epoch, done, total)` after each step is optional.
+    """Called by the loop. Optional: `on_batch(seed, epoch, done, total)` after each step, and by `train_seeds`
+    `on_seed_start(seed, max_epochs)` and `on_seed_end(seed, record)`, the latter for finished seeds, too.
+    `seeds_in_order = True` asks `trainer.stack=auto` to train seeds one after another.
 
     on_epoch: a row of history.csv, after the epoch is safe on disk. Raising stops the training there: `Pruned` leaves a
     result that says pruned, anything else leaves the checkpoint to continue from.

@@ -39,6 +39,10 @@ class Optimisation:
     def backward(self, loss: Tensor) -> None:
         """Adds a batch's gradient to the group's."""
         loss.backward()
+        self.collect()
+
+    def collect(self) -> None:
+        """Counts a backward pass that has been done."""
         self.pending += 1
         if self.published:
             self._clip()

@@ -22,6 +22,7 @@ TRAINER = (
     "device",
     "bucket",
     "checkpoint",
+    "stack",
 )
 
 
@@ -29,7 +30,7 @@ TRAINER = (
 class Settings:
     """Hyper-parameters of one training; conf/trainer/default.yaml and conf/protocol say what each one does.
 
-    optimizer: the section a model's `parameter_groups` reads. loss: of a regression; classification is cross entropy.
+    stack: seeds trained side by side by `train_seeds`. optimizer: the section a model's `parameter_groups` reads. loss: of a regression; classification is cross entropy.
     accumulation: `sum` or `mean` of the gradients of `accumulate` batches. objective: None, or a metric of the task.
     """
 
@@ -44,6 +45,7 @@ class Settings:
     device: str = "auto"
     bucket: bool = False
     checkpoint: bool = True
+    stack: int | str = "auto"
     plateau_patience: int | None = None
     factor: float = 0.1
     loss: str = "l1"
@@ -72,8 +74,9 @@ class Settings:
             **_known("trainer", trainer, TRAINER),
             **_known("schedule", schedule or {}, ("plateau_patience", "factor")),
         }
-        if chosen.get("amp") in (None, False):  # YAML 1.1 reads a bare `off` as false
-            chosen["amp"] = "off"
+        for name in ("amp", "stack"):
+            if name in chosen and chosen[name] in (None, False):  # YAML 1.1 reads a bare `off` as false
+                chosen[name] = "off"
         accumulation = (protocol or {}).get("accumulation", cls.accumulation)
         return cls(
             optimizer=dict(optimizer), loss=loss, task=task, accumulation=accumulation, objective=objective, **chosen
@@ -123,6 +126,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("bucket", "checkpoint"), lambda v: isinstance(v, bool), "true or false"),
     (("device",), lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(v))), "auto, cpu, cuda or cuda:k"),
     (("amp",), *_one_of("off", "bf16")),
+    (("stack",), lambda v: v in ("auto", "off") or _is_count(v), "auto, off or a whole number >= 1"),
     (("loss",), *_one_of("l1", "mse")),
     (("task",), *_one_of(*TASKS)),
     (("accumulation",), *_one_of("sum", "mean")),

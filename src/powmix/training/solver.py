@@ -1,4 +1,4 @@
-"""One seed's training: restore; for each remaining epoch train, validate, commit; then test once."""
+"""One seed's training: its state, and the steps that advance it. The loop itself, for one seed or several: loop.py."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import Any
 
 import torch
 
-from powmix.data.splits import Split, Splits
+from powmix.data.splits import Batch, Split, Splits
 from powmix.mixing.mixed import Mixer
-from powmix.models.contract import FusionModel
+from powmix.models.contract import Encoded, FusionModel
 from powmix.models.noise import Noise
 from powmix.training import checkpoint, metrics
 from powmix.training.batches import training_batches
 from powmix.training.device import precision, resolve_device
 from powmix.training.files import SCHEMA, read_json, write_history, write_json, write_predictions
-from powmix.training.interruption import sigterm_as_interrupt
-from powmix.training.listener import Listener, Pruned, TrainingFailed
+from powmix.training.listener import Listener, TrainingFailed
+from powmix.training.loop import run, train_epoch, train_pass
 from powmix.training.losses import row_loss
 from powmix.training.optimisation import Optimisation
 from powmix.training.seeds import Generators
 from powmix.training.settings import Settings
-from powmix.training.statistics import MixingStatistics, mean_of_epochs
-from powmix.training.step import predict, training_step
+from powmix.training.stack import Alone
+from powmix.training.statistics import mean_of_epochs
+from powmix.training.step import Step, fuse, predict
 from powmix.training.stopping import EarlyStopping
 
 Record = dict[str, Any]
@@ -52,8 +53,7 @@ def train(
     folder = Path(folder)
     if record := finished(folder, seed):
         return record
-    with sigterm_as_interrupt(), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
-        return Solver(build_model, splits, mixer, settings, seed, folder, listener).run()
+    return Solver(build_model, splits, mixer, settings, seed, folder, listener).run()
 
 
 def finished(folder: Path, seed: int) -> Record | None:
@@ -88,18 +88,7 @@ class Solver:
             raise ValueError(f"trainer.monitor: {splits.name} has no {settings.monitor}; allowed: {', '.join(allowed)}")
 
     def run(self) -> Record:
-        try:
-            self.restore()
-            while not self.is_over():
-                self.commit(self.train_epoch())
-            return self.finish()
-        except Pruned:
-            self._write_result("pruned", self.record())
-            raise
-        except TrainingFailed as error:
-            self._write_result("failed", self.record(), error=str(error))
-            self._checkpoint.unlink(missing_ok=True)
-            raise
+        return run([self])[self.seed]
 
     def restore(self) -> None:
         """Continues from the folder's checkpoint; where it is missing, or damaged (reported), begins anew."""
@@ -137,11 +126,34 @@ class Solver:
 
     def train_epoch(self) -> dict[str, Any]:
         """One pass over the training split, then validation: the epoch's row of history.csv."""
+        return train_epoch(Alone(self))[0]
+
+    def batches(self) -> list[torch.Tensor]:
+        """The epoch's batches; a mixer that pairs mini-batches gets them together, once it mixes at all."""
+        mixes = self.mixer.p_mix > 0 and self.epoch >= self.mixer.start_epoch
+        size = self.settings.batch_size * (self.mixer.batch_factor if mixes else 1)
+        return training_batches(self.splits.train, size, self.generators.shuffle, self.settings.bucket)
+
+    def step(self, batch: Batch, encoded: Encoded) -> Step:
+        """Mixing, fusion and losses of an encoded mini-batch."""
+        return fuse(
+            self.model,
+            self.mixer,
+            batch,
+            encoded,
+            self.row_loss,
+            self.noise,
+            self.generators.mixing,
+            self.epoch,
+            self.precision,
+        )
+
+    def end_epoch(self, trained: dict[str, float | None], seconds: float) -> dict[str, Any]:
+        """Validates after a pass that took `seconds`, and adjusts the learning rate: the epoch's row of history.csv."""
         start, rate = time.perf_counter(), self.optimisation.learning_rate
-        trained = self._pass_over_training()
         validation, _ = self.evaluate(self.splits.valid)
         self.optimisation.schedule(validation["Loss"])
-        seconds = time.perf_counter() - start
+        seconds += time.perf_counter() - start
         row = {"epoch": self.epoch + 1, "seconds": seconds, "learning_rate": rate, "train_loss": trained.pop("loss")}
         return row | _prefixed("validation_", validation) | _prefixed("mixing_", trained)
 
@@ -175,23 +187,19 @@ class Solver:
             self.on_epoch(self.seed, row)
 
     def finish(self) -> Record:
-        """Restores the best weights, evaluates the test split, once, and writes the result."""
-        if self.best is None:
-            raise TrainingFailed(
-                f"seed {self.seed}: validation {self.settings.monitor} was not finite in any of {self.epoch} epochs; "
-                f"the training diverged (learning rate {self.optimisation.learning_rate:g})"
-            )
-        start = time.perf_counter()
-        self.model.load_state_dict(self.best)
-        test, prediction_NC = self.evaluate(self.splits.test)
-        if not prediction_NC.isfinite().all():
-            raise TrainingFailed(
-                f"seed {self.seed}: predictions on the test split are not finite (epoch {self.stopping.best_epoch})"
-            )
-        self.seconds += time.perf_counter() - start
-        record = self.record(test)
+        """Restores the best weights, evaluates the test split, once, and writes the result, also that it failed."""
+        try:
+            record, prediction_NC = self._tested()
+        except TrainingFailed as error:
+            self._write_result("failed", self.record(), error=str(error))
+            self._checkpoint.unlink(missing_ok=True)
+            raise
         self._write_outcome(record, prediction_NC)
         return record
+
+    def give_up(self) -> None:
+        """Leaves a result that says pruned, beside the checkpoint."""
+        self._write_result("pruned", self.record())
 
     def record(self, test: dict[str, float] | None = None) -> Record:
         """The seed's entry in the run's result; `test` is None until it is finished."""
@@ -208,37 +216,23 @@ class Solver:
         }
 
     def _pass_over_training(self) -> dict[str, float | None]:
-        """Trains on every batch; the mean of the optimised losses and the mixing statistics. Syncs the device once."""
-        self.model.train()
-        statistics, losses = MixingStatistics(), []
-        batches = self._batches()
-        for done, index in enumerate(batches, 1):
-            batch = self.splits.train.batch(index)
-            step = training_step(
-                self.model,
-                self.mixer,
-                batch,
-                self.row_loss,
-                self.noise,
-                self.generators.mixing,
-                self.epoch,
-                self.precision,
-            )
-            self.optimisation.backward(step.loss)
-            self.model.observe(step.encoded, batch, self.epoch + 1, self.noise)
-            self.optimisation.step_if_due()
-            statistics.add(step.mixed)
-            losses.append(step.loss.detach())
-            if self.on_batch:
-                self.on_batch(self.seed, self.epoch + 1, done, len(batches))
-        self.optimisation.end_epoch()
-        return {"loss": torch.stack(losses).double().mean().item(), **statistics.row()}
+        return train_pass(Alone(self))[0]
 
-    def _batches(self) -> list[torch.Tensor]:
-        """The epoch's batches; a mixer that pairs mini-batches gets them together, once it mixes at all."""
-        mixes = self.mixer.p_mix > 0 and self.epoch >= self.mixer.start_epoch
-        size = self.settings.batch_size * (self.mixer.batch_factor if mixes else 1)
-        return training_batches(self.splits.train, size, self.generators.shuffle, self.settings.bucket)
+    def _tested(self) -> tuple[Record, torch.Tensor]:
+        if self.best is None:
+            raise TrainingFailed(
+                f"seed {self.seed}: validation {self.settings.monitor} was not finite in any of {self.epoch} epochs; "
+                f"the training diverged (learning rate {self.optimisation.learning_rate:g})"
+            )
+        start = time.perf_counter()
+        self.model.load_state_dict(self.best)
+        test, prediction_NC = self.evaluate(self.splits.test)
+        if not prediction_NC.isfinite().all():
+            raise TrainingFailed(
+                f"seed {self.seed}: predictions on the test split are not finite (epoch {self.stopping.best_epoch})"
+            )
+        self.seconds += time.perf_counter() - start
+        return self.record(test), prediction_NC
 
     @property
     def _checkpoint(self) -> Path:

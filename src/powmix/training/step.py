@@ -1,6 +1,7 @@
 """One step's forward pass: encode, mix, fuse, and the losses. It names neither a model nor a mixer.
 
-Shape suffixes: B batch, R rows given to fusion (clean or mixed), C outputs. Leading axes (stacked seeds) pass through.
+Shape suffixes: B batch, R rows given to fusion (clean or mixed), C outputs. A leading axis (stacked seeds) passes
+through `encode`; everything behind it is done seed by seed.
 """
 
 from __future__ import annotations
@@ -42,8 +43,28 @@ def training_step(
 
     Mixing and losses are computed in float32 whatever the precision of the encoders.
     """
+    encoded = encode(model, batch, noise, precision)
+    return fuse(model, mixer, batch, encoded, row_loss, noise, mixing, epoch, precision)
+
+
+def encode(model: FusionModel, batch: Batch, noise: Noise, precision: Precision) -> Encoded:
+    """The first half of a step: what the encoders give, in float32."""
     with precision():
-        encoded = _in_float32(model.encode(batch, noise))
+        return _in_float32(model.encode(batch, noise))
+
+
+def fuse(
+    model: FusionModel,
+    mixer: Mixer,
+    batch: Batch,
+    encoded: Encoded,
+    row_loss: RowLoss,
+    noise: Noise,
+    mixing: Generator,
+    epoch: int,
+    precision: Precision,
+) -> Step:
+    """The second half of a step: mixing, fusion, losses."""
     mixed = mixer(encoded.hidden, batch.target, generator=mixing, epoch=epoch)
     with precision():
         prediction_RC = model.fuse(mixed.hidden, noise)
