@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def with_text(store: Store, encoder: str | None = "auto") -> Splits:
-    """The store's splits with dense `text` (N, L, D) float32, padded steps zero.
+    """The store's splits with dense `text` (N, L, D) float32.
 
     encoder: `auto` takes the file's own features where it has any, else the dataset's default encoder; any other name
     (encoders.resolve_encoder) computes them from the token ids. Raises ValueError without encoder or token ids.
@@ -40,7 +40,7 @@ def with_text(store: Store, encoder: str | None = "auto") -> Splits:
         raise ValueError(f"{store.path}: text_bert: expected token ids for dataset.text_encoder={encoder}, got none")
     weights = resolve_encoder(encoder)
     folder = build_once(
-        store.folder / f"text-{encoder_identity(weights)}", lambda target: _encode_splits(store, weights, target)
+        store.folder / f"states-{encoder_identity(weights)}", lambda target: _encode_splits(store, weights, target)
     )
     text = {split: mapped(folder / f"{split}.npy") for split in SPLITS}
     return replace(
@@ -52,16 +52,17 @@ def with_text(store: Store, encoder: str | None = "auto") -> Splits:
 
 
 def encode(model: Any, tokens_N3L: Tensor, out_NLD: np.ndarray) -> None:
-    """Write the model's last hidden states, in batches of similar length cut to their longest; padding stays 0."""
-    real_NL = tokens_N3L[:, 1].bool()
-    reach_N = (real_NL * torch.arange(1, real_NL.shape[1] + 1)).amax(1)
+    """Write the model's last hidden states at every step, padded ones too.
+
+    No real token attends to padding, but a padded step attends to the real ones: it repeats, in its own words, what was
+    said. The published recurrent models read the whole padded sequence, and zeros there would make them forget it.
+    """
     device = next(model.parameters()).device
     with torch.inference_mode():
-        for rows in reach_N.argsort(descending=True, stable=True).split(BATCH):
-            steps = max(1, int(reach_N[rows].max()))
-            ids_BL, mask_BL, kind_BL = tokens_N3L[rows, :, :steps].to(device).unbind(1)
+        for start in range(0, len(tokens_N3L), BATCH):
+            ids_BL, mask_BL, kind_BL = tokens_N3L[start : start + BATCH].to(device).unbind(1)
             hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL, token_type_ids=kind_BL).last_hidden_state
-            out_NLD[rows.numpy(), :steps] = (hidden_BLD.float() * mask_BL.unsqueeze(-1)).cpu().numpy()
+            out_NLD[start : start + BATCH] = hidden_BLD.float().cpu().numpy()
 
 
 def _with(split: Split, text_NLD: Tensor) -> Split:
