@@ -80,11 +80,12 @@ def sweep_name(overrides: Sequence[str]) -> str:
 
 def variant(config: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
     """The names a table needs: dataset, model, mixer, ablation, protocol, task."""
+    ablation = choices.get("ablation")
     return {
         "dataset": config["dataset"]["name"],
         "model": config["model"]["name"],
         "mixer": config["mixer"]["name"],
-        "ablation": choices.get("ablation"),
+        "ablation": None if ablation == "full" else ablation,
         "protocol": choices.get("protocol", config["protocol"].get("name")),
         "task": config["task"],
     }

@@ -13,7 +13,7 @@ from powmix import mixing, models
 from powmix.data import Splits, load
 from powmix.runs import alone_in, command, provenance, spread, watched
 from powmix.tracking import Listener, ProgressBars, QuietLines, WandbListener, listening
-from powmix.training import Pruned, Settings, finished, resolve_device, train
+from powmix.training import Pruned, Settings, finished, resolve_device, train_seeds
 from powmix.training.files import replacing, write_json
 from powmix.training.metrics import DIRECTIONS
 
@@ -52,7 +52,7 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
 
 
 def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, extra: Sequence[Listener]) -> None:
-    """The seeds one by one; `result` grows by each seed's record."""
+    """Train the seeds; `result` gets the records of those that were finished, whatever stops the others."""
     sections = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
     settings = Settings.from_config(**{name: config[name] for name in sections})
     device = resolve_device(settings.device)
@@ -65,14 +65,16 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     def build() -> models.FusionModel:
         return models.build(config["model"]["name"], _options(config["model"]), inputs, config["protocol"])
 
+    def place(seed: int) -> Path:
+        return folder / f"seed_{seed}"
+
     with listening([*extra, *_listeners(config, result, folder)]) as listener:
-        for seed in config["seeds"]:
-            place = folder / f"seed_{seed}"
-            if not finished(place, seed):
-                listener.on_seed_start(seed, settings.max_epochs)
-            record = train(build, splits, mixer, settings, seed, place, listener)
-            result["seeds"].append(record)
-            listener.on_seed_end(seed, record)
+        try:
+            result["seeds"] = train_seeds(build, splits, mixer, settings, config["seeds"], place, listener)
+        except BaseException:
+            records = (finished(place(seed), seed) for seed in config["seeds"])
+            result["seeds"] = [record for record in records if record]
+            raise
 
 
 def _listeners(config: Mapping[str, Any], result: Mapping[str, Any], folder: Path) -> list[Listener]:

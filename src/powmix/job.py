@@ -47,14 +47,15 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
         "name": "/".join(str(names[k]) for k in ("dataset", "model", "mixer", "ablation") if names[k]),
         "overrides": task_overrides(hydra_config),
         "sweep": config["sweep"] if hydra_config.mode == RunMode.MULTIRUN else None,
-        "trial": {k: v for k, v in config["trial"].items() if v is not None},
+        "trial": {k: config["trial"][k] for k in ("study", "number") if config["trial"][k] is not None},
     }
     listeners = []
     if config["trial"]["id"] is not None:
         from powmix.search.reporting import TrialReporter
 
         listeners.append(TrialReporter.from_config(config))
-    result = experiment.run(config, identity, folder, listeners)
+    recorded = {key: value for key, value in config.items() if key != "trial"}  # a storage URL may hold a password
+    result = experiment.run(recorded, identity, folder, listeners)
     if config["analyses"]:
         from powmix import analysis
 

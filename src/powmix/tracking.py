@@ -27,6 +27,7 @@ class Listeners:
 
     def __init__(self, listeners: Sequence[Listener]):
         self.listeners = list(listeners)
+        self.seeds_in_order = any(getattr(listener, "seeds_in_order", False) for listener in listeners)
 
     def on_seed_start(self, seed: int, max_epochs: int) -> None:
         for listener in self.listeners:
@@ -117,7 +118,7 @@ class WandbListener:
             self.settings["mode"],
             project=self.settings["project"],
             entity=self.settings["entity"],
-            group=self.run["name"],
+            group=f"{self.run['name']} {self.run['signature'][:6]}",
             name=f"{self.run['name']}-{seed}",
             id=f"{self.run['signature']}-{seed}",
             resume="allow",

@@ -145,6 +145,8 @@ def _check(overrides: Sequence[str], loader: Any) -> Iterator[str]:
             (groups if options else values).append((override, options))
     chosen: dict[str, list[str]] = {}
     for override, options in groups:
+        if override.is_delete():
+            continue
         alternatives = [str(v) for v in _alternatives(override)]
         for option in alternatives:
             if option not in options and option != "None":

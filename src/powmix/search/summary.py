@@ -1,0 +1,103 @@
+"""What a search found: the best trial, its folder, the command that reruns it, and whether it beats not mixing."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from powmix.search.claims import ERROR, STATUS
+from powmix.search.reporting import LABEL
+from powmix.search.space import over
+
+OVERRIDES = "overrides"
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The state of a finished search; `lines()` is what the user reads, `record()` what a program reads."""
+
+    study: Study
+    trials: Sequence[FrozenTrial]
+    sweep_dir: Path
+    command: Sequence[str]
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        complete = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        sign = -1 if self.study.direction == StudyDirection.MAXIMIZE else 1
+        # Ties go to the earlier trial, so that the baseline wins over a search that only equals it.
+        return min(complete, key=lambda trial: (sign * cast(float, trial.value), trial.number), default=None)
+
+    def counts(self) -> dict[str, int]:
+        """How many trials ended in each way, e.g. {"complete": 10, "pruned": 1, "failed": 1}."""
+        return dict(Counter(trial.user_attrs.get(STATUS, trial.state.name.lower()) for trial in self.trials))
+
+    def lines(self) -> list[str]:
+        counted = ", ".join(f"{count} {status}" for status, count in sorted(self.counts().items()))
+        lines = [f"study {self.study.study_name}: {len(self.trials)} trials: {counted}"]
+        lines += [f"  trial {t.number} {t.user_attrs[STATUS]}: {_first_line(t)}" for t in self.trials if _went_wrong(t)]
+        best = self.best
+        if best is None:
+            return [*lines, "no trial was completed, so there is no best one"]
+        return [
+            *lines,
+            f"best: trial {best.number}, {best.value:.6g} ({_name(best)})",
+            f"  folder: {self._folder(best)}",
+            f"  rerun:  {self.rerun(best)}",
+            *self._verdict(best),
+        ]
+
+    def rerun(self, trial: FrozenTrial) -> str:
+        """The command that runs this trial's configuration outside the search."""
+        overrides = trial.user_attrs.get(OVERRIDES, [])
+        return shlex.join([self.command[0], *over(self.command[1:], overrides)])
+
+    def record(self) -> dict:
+        """The stock sweeper's `best_params` and `best_value`, and what this one knows beside them."""
+        best = self.best
+        found: dict[str, Any] = {} if best is None else {"best_params": best.params, "best_value": best.value}
+        if best is not None:
+            found |= {"best_trial": best.number, "best_folder": str(self._folder(best)), "rerun": self.rerun(best)}
+        labels = {t.user_attrs[LABEL]: {"trial": t.number, "value": t.value} for t in self.trials if _label(t)}
+        return {"name": "optuna_study", **found, "counts": self.counts(), "warm_start": labels}
+
+    def _folder(self, trial: FrozenTrial) -> Path:
+        return self.sweep_dir / str(trial.number)
+
+    def _verdict(self, best: FrozenTrial) -> list[str]:
+        baseline = next((trial for trial in self.trials if _label(trial) == BASELINE), None)
+        if baseline is None:
+            return []
+        if baseline.state != TrialState.COMPLETE:
+            return [f"not mixing (trial {baseline.number}) did not finish: no word on whether mixing helps"]
+        if best.number == baseline.number:
+            return [f"not mixing (trial {baseline.number}, {baseline.value:.6g}) was not beaten by any trial"]
+        gain = abs(cast(float, best.value) - cast(float, baseline.value))
+        return [
+            f"not mixing: trial {baseline.number}, {baseline.value:.6g}; the best trial is better by {gain:.3g} on the "
+            f"validation objective",
+            f"  the best of {len(self.trials)} trials looks better than it is: rerun both with fresh seeds",
+        ]
+
+
+def _label(trial: FrozenTrial) -> str | None:
+    return trial.user_attrs.get(LABEL)
+
+
+def _name(trial: FrozenTrial) -> str:
+    values = ", ".join(f"{name}={value}" for name, value in trial.params.items())
+    return ": ".join(part for part in (_label(trial), values or " ".join(trial.user_attrs.get(OVERRIDES, []))) if part)
+
+
+def _went_wrong(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and STATUS in trial.user_attrs
+
+
+def _first_line(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get(ERROR, "")).strip().splitlines()[0] if trial.user_attrs.get(ERROR) else ""

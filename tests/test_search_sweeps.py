@@ -1,0 +1,110 @@
+"""The prepared sweeps, ablations and launcher presets: short, documented, and composable from the command line."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from powmix.configuration import CONF, register_resolvers
+from powmix.search.space import SearchSpace
+from powmix.search.sweep import StudySweep
+
+ROOT = Path(__file__).resolve().parents[1]
+SWEEPS = {path.stem: path for path in sorted((ROOT / "sweeps").glob("*.yaml"))}
+SEARCHES = ["p_mix", "n_out", "subset", "subset_width", "joint", "staged"]
+COMPARISONS = ["demo", "table2", "table3", "figure3", "figure4", "figure8"]
+ABLATIONS = {
+    "full": None,
+    "isotropic": "anisotropic",
+    "no_reweighting": "reweight",
+    "own_masks": "mask_sharing",
+    "static": "dynamic",
+}
+LAUNCHERS = sorted(path.stem for path in (ROOT / "conf/hydra/launcher").glob("*.yaml"))
+
+
+def composed(*overrides: str):
+    register_resolvers()
+    with initialize_config_dir(str(CONF)):
+        return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+def space_of(config) -> tuple[StudySweep, SearchSpace]:
+    sweep = StudySweep(**{key: value for key, value in config.hydra.sweeper.items() if key != "_target_"})
+    sweep.config, sweep.sweep_dir = config, "sweep"
+    sweep.validate_batch_is_legal = lambda batch: None
+    sweep._read([])
+    return sweep, sweep.space
+
+
+def test_every_sweep_that_the_project_promises_is_there():
+    assert {*SEARCHES, *COMPARISONS} <= set(SWEEPS)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_is_short_and_opens_with_its_command(name):
+    lines = SWEEPS[name].read_text().splitlines()
+    assert len(lines) < 40 and lines[0] == "# @package _global_"
+    header = [line for line in lines[1:6] if line.startswith("#")]
+    assert any(re.search(rf"powmix -m sweeps={name}\b", line) for line in header)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_takes_any_dataset_and_model_and_starts_with_the_default_and_no_mixing(name):
+    config = composed(f"sweeps={name}", "dataset=mosei", "model=tfn")
+    assert (config.dataset.name, config.model.name, config.mixer.name) == ("mosei", "tfn", "powmix")
+    sweep, space = space_of(config)
+    assert list(sweep.warm_start) == ["defaults", "baseline"]
+    assert space.inside(sweep.warm_start["defaults"]) is not None, "the sampler learns from the default"
+    assert "mixer=none" in sweep.warm_start["baseline"]
+
+
+def test_the_paper_s_defaults_of_the_warm_start_are_the_mixer_s_defaults():
+    mixer = composed("mixer=powmix").mixer
+    sweep, space = space_of(composed("sweeps=joint"))
+    params = space.inside(sweep.warm_start["defaults"])
+    assert space.overrides(params) == ["mixer.p_mix=0.5", "mixer.n_out=256", "mixer.subset=[2,4]"]
+    assert (mixer.p_mix, mixer.n_out, list(mixer.subset)) == (0.5, 256, [2, 4])
+
+
+def test_a_grid_of_n_out_has_its_eight_values_and_the_baseline():
+    sweep, _ = space_of(composed("sweeps=n_out", "hydra.sweeper.n_trials=50"))
+    assert sweep.n_trials == 9
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random", "qmc", "grid", "staged"])
+def test_samplers_are_chosen_by_name(sampler):
+    options = composed("sweeps=p_mix", f"hydra/sweeper/sampler={sampler}").hydra.sweeper.sampler
+    assert options._target_.rpartition(".")[2].lower().startswith(sampler)
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "hyperband", "wilcoxon"])
+def test_pruners_are_chosen_by_name(pruner):
+    sweep, _ = space_of(composed("sweeps=p_mix", f"hydra/sweeper/pruner={pruner}"))
+    assert type(sweep.pruner).__name__.lower().startswith("nop" if pruner == "none" else pruner)
+
+
+def test_the_stock_sweeper_is_still_there():
+    target = composed("hydra/sweeper=optuna").hydra.sweeper._target_
+    assert target == "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_takes_one_component_away(name):
+    whole, less = composed("mixer=powmix").mixer, composed("mixer=powmix", f"ablation={name}").mixer
+    changed = {key for key in whole if whole[key] != less[key]}
+    expected = {
+        "isotropic": "anisotropic",
+        "no_reweighting": "reweight",
+        "own_masks": "mask_sharing",
+        "static": "dynamic",
+    }
+    assert changed == ({expected[name]} if name in expected else set())
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_launcher_preset_composes_and_opens_with_its_command(name):
+    lines = (ROOT / f"conf/hydra/launcher/{name}.yaml").read_text().splitlines()
+    assert any(f"hydra/launcher={name}" in line for line in lines[:4])
+    assert composed(f"hydra/launcher={name}").hydra.launcher._target_.endswith("Launcher")
