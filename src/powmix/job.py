@@ -103,4 +103,4 @@ def _folder(config: dict[str, Any], hydra_config: Any) -> Path:
 
 def task_overrides(hydra_config: Any) -> list[str]:
     """What the user chose; the sweep's name is ours."""
-    return [text for text in hydra_config.overrides.task if not text.startswith(("sweep=", "++trial."))]
+    return [text for text in hydra_config.overrides.task if not text.startswith(("sweep=", "++trial"))]
