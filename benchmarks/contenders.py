@@ -1,0 +1,108 @@
+"""The two sides of every comparison, on the same data: each has `epoch()`, one pass over the training split."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from omegaconf import OmegaConf
+
+from benchmarks import reference
+from benchmarks.reference.bert import BASE, SMALL
+from powmix import mixing, models
+from powmix.data.splits import Splits
+from powmix.training import Settings, Solver
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+BERTS = {"small": SMALL, "base": BASE}
+
+
+class Contender(Protocol):
+    def epoch(self) -> None:
+        """One training epoch: no validation, no files."""
+
+
+def composed(model: str, *overrides: str) -> dict[str, Any]:
+    """The published MOSI configuration of a model; overrides as on the command line (`trainer.bucket=true`)."""
+    parts = [OmegaConf.create({"loss": "l1", "schedule": {}})]
+    for group, name in (("trainer", "default"), ("model", model), ("protocol", "published")):
+        parts.append(OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml")}))
+    parts += [OmegaConf.load(CONF / "recipe" / f"{model}_mosi.yaml"), OmegaConf.from_dotlist(list(overrides))]
+    config = OmegaConf.to_container(OmegaConf.merge(*parts))
+    config["model"].pop("name")
+    config["protocol"].pop("name")
+    return config
+
+
+class Ours:
+    """powmix's own loop. mixer: a configuration as in conf/mixer, None for a plain training."""
+
+    def __init__(
+        self,
+        name: str,
+        splits: Splits,
+        *overrides: str,
+        mixer: dict[str, Any] | None = None,
+        bert: str = "small",
+        device: str = "cpu",
+        seed: int = 1111,
+    ):
+        config = composed(name, f"trainer.device={device}", *overrides)
+        if "text" in config["model"]:
+            config["model"]["text"]["pretrained"] = str(random_bert(bert))
+        sections = {key: config[key] for key in ("trainer", "optimizer", "schedule", "loss", "protocol")}
+        build = partial(models.build, name, config["model"], models.inputs_of(splits), config["protocol"])
+        chosen = build_mixer(mixer or {"name": "none"})
+        settings = Settings.from_config(**sections)
+        self.solver = Solver(build, splits, chosen, settings, seed, Path(tempfile.gettempdir()))
+        self.solver.begin()
+
+    def epoch(self) -> None:
+        self.solver._pass_over_training()
+        self.solver.history.append({})
+
+
+class Reference:
+    """The reference framework's loop."""
+
+    def __init__(
+        self,
+        name: str,
+        splits: Splits,
+        *,
+        keep_graphs: bool = True,
+        bert: str = "small",
+        device: str = "cpu",
+        seed: int = 0,
+    ):
+        torch.manual_seed(seed)
+        recipe = reference.MOSI[name]
+        model = reference.build(name, splits.dims, recipe, BERTS[bert])
+        items = reference.Items(splits.train, tokens=recipe.tokens, average=recipe.average)
+        self.batches = reference.loader(items, recipe.batch_size)
+        self.trainer = reference.trainer(
+            name, model, splits.train.target, recipe, device=device, keep_graphs=keep_graphs
+        )
+        self.done = 0
+
+    def epoch(self) -> None:
+        self.done += 1
+        self.trainer.epoch(self.batches, self.done)
+
+
+def random_bert(size: str) -> Path:
+    """A folder with a BERT of random weights, in the form that powmix reads encoders."""
+    from transformers import BertConfig, BertModel
+
+    folder = Path(tempfile.gettempdir()) / f"powmix-benchmark-bert-{size}"
+    if not (folder / "model.safetensors").is_file():
+        BertModel(BertConfig(**BERTS[size])).save_pretrained(folder)
+    return folder
+
+
+def build_mixer(config: dict[str, Any]) -> mixing.Mixer:
+    """A mixer from `{name: ..., option: ...}`, as conf/mixer has it."""
+    return mixing.build(config["name"], {key: value for key, value in config.items() if key != "name"})

@@ -1,0 +1,105 @@
+"""Where the time of a training step goes, and the floor that arithmetic sets.
+
+python -m benchmarks.profile --model mult --setting aligned            ours
+python -m benchmarks.profile --model mult --side reference --sort self_cpu_time_total
+
+Prints the torch.profiler table of a slice of an epoch, then a JSON line: FLOPs of the slice (forward and backward),
+the machine's measured matmul rate, the floor (FLOPs over rate) and the time that was measured without the profiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.contenders import Contender, Ours, Reference
+from benchmarks.corpus import STEPS, TRAINING, mosi_sized
+from benchmarks.measure import commit, machine, matmul_rate, seconds
+from benchmarks.reference import MOSI, NAMES
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=NAMES, default="mult")
+    parser.add_argument("--setting", choices=tuple(STEPS), default="aligned")
+    parser.add_argument("--side", choices=("ours", "reference"), default="ours")
+    parser.add_argument("--batches", type=int, default=8, help="batches of the recipe's size in the profiled slice")
+    parser.add_argument("--rows", type=int, default=25, help="lines of the table")
+    parser.add_argument("--sort", default="self_cpu_time_total")
+    parser.add_argument("--shapes", action="store_true", help="a line per operator and input shapes")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bert", choices=("small", "base"), default="small")
+    parser.add_argument("--override", nargs="*", default=[])
+    return parser
+
+
+def main() -> None:
+    given = arguments().parse_args()
+    torch.set_num_threads(given.threads)
+    slice_ = contender(given)
+    slice_.epoch(), slice_.epoch()
+    print(table(slice_, given))
+    rate = matmul_rate(device=given.device, clock=given.clock)
+    flops = count(slice_)
+    measured = min(seconds(slice_.epoch, given.clock) for _ in range(3))
+    scale = TRAINING / (given.batches * MOSI[given.model].batch_size)
+    line = {
+        "name": f"profile/{given.model}/{given.setting}/{given.side}/{given.device}",
+        "flops_per_epoch": flops * scale,
+        "gflops_per_second": rate,
+        "floor_seconds_per_epoch": flops * scale / rate / 1e9,
+        "measured_seconds_per_epoch": measured * scale,
+        "threads": given.threads,
+        "machine": machine(),
+        "commit": commit(),
+    }
+    print(json.dumps(line))
+
+
+def contender(given: argparse.Namespace) -> Contender:
+    splits = mosi_sized(given.setting, given.batches * MOSI[given.model].batch_size)
+    options = {"bert": given.bert, "device": given.device}
+    if given.side == "ours":
+        return Ours(given.model, splits, *given.override, **options)
+    return Reference(given.model, splits, **options)
+
+
+def table(slice_: Contender, given: argparse.Namespace) -> str:
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if given.device != "cpu" else [])
+    with profile(activities=activities, record_shapes=given.shapes) as recorded:
+        slice_.epoch()
+    averages = recorded.key_averages(group_by_input_shape=given.shapes)
+    return averages.table(sort_by=given.sort, row_limit=given.rows, max_name_column_width=60)
+
+
+def lstm_flops(x_shape, w_ih_shape, w_hh_shape, *rest, **options) -> int:
+    """FLOPs of oneDNN's LSTM: both products at every step (time and batch are x's leading axes)."""
+    rows = math.prod(x_shape[:-1])
+    return 2 * rows * (math.prod(w_ih_shape) + math.prod(w_hh_shape))
+
+
+def lstm_backward_flops(x_shape, w_ih_shape, w_hh_shape, *rest, **options) -> int:
+    """Twice the forward's: gradients of inputs and of weights."""
+    return 2 * lstm_flops(x_shape, w_ih_shape, w_hh_shape)
+
+
+def count(slice_: Contender) -> int:
+    """FLOPs of the matrix products of one pass; element-wise work is not counted."""
+    lstm = {
+        torch.ops.aten.mkldnn_rnn_layer: lstm_flops,
+        torch.ops.aten.mkldnn_rnn_layer_backward: lstm_backward_flops,
+    }
+    with FlopCounterMode(display=False, custom_mapping=lstm) as counter:
+        slice_.epoch()
+    return counter.get_total_flops()
+
+
+if __name__ == "__main__":
+    main()

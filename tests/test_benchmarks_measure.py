@@ -1,0 +1,28 @@
+"""What a benchmark's figure means."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from benchmarks.measure import Worker, compare, interleave
+
+
+def test_the_ratio_is_the_median_of_the_pairs_own_ratios():
+    figure = compare("x", ours=[1.0, 2.0, 4.0], reference=[3.0, 2.0, 20.0], unit="s", threads=1)
+    assert (figure.ours, figure.reference, figure.ratio, figure.spread) == (2.0, 3.0, 3.0, (1.0, 5.0))
+    assert json.loads(figure.line())["machine"]["torch"] == torch.__version__
+
+
+def holding(megabytes):
+    """Work that holds so much memory for a moment."""
+    return lambda: torch.ones(megabytes, 2**18).sum()
+
+
+def test_each_side_has_a_peak_of_its_own():
+    small, large = (Worker(partial(holding, size), threads=1, clock="cpu") for size in (1, 300))
+    grown = [worker.measure()[1] - worker.before for worker in (small, large)]
+    assert grown[0] < 50e6 and grown[1] == pytest.approx(300 * 2**20, rel=0.15)
+    assert [len(side) for side in interleave(small, large, repeats=2)] == [2, 2]
+    small.close(), large.close()
