@@ -1,4 +1,4 @@
-"""The loop that trains a seed, or several side by side; it names neither a model nor a mixer. Lazy: metrics and settings need no torch."""
+"""The loop that trains seeds, alone or side by side. Lazy: metrics and settings need no torch."""
 
 from importlib import import_module
 

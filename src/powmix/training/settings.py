@@ -30,8 +30,9 @@ TRAINER = (
 class Settings:
     """Hyper-parameters of one training; conf/trainer/default.yaml and conf/protocol say what each one does.
 
-    stack: seeds trained side by side by `train_seeds`. optimizer: the section a model's `parameter_groups` reads. loss: of a regression; classification is cross entropy.
-    accumulation: `sum` or `mean` of the gradients of `accumulate` batches. objective: None, or a metric of the task.
+    stack: `auto`, `off`, or how many seeds `train_seeds` trains side by side. optimizer: the section a model's
+    `parameter_groups` reads. loss: of a regression; classification is cross entropy. accumulation: `sum` or `mean` of
+    the gradients of `accumulate` batches. objective: None, or a metric of the task.
     """
 
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"learning_rate": 1e-3, "weight_decay": 0.0})

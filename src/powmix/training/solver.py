@@ -88,7 +88,7 @@ class Solver:
             raise ValueError(f"trainer.monitor: {splits.name} has no {settings.monitor}; allowed: {', '.join(allowed)}")
 
     def run(self) -> Record:
-        return run([self])[self.seed]
+        return run([self])[0]
 
     def restore(self) -> None:
         """Continues from the folder's checkpoint; where it is missing, or damaged (reported), begins anew."""
