@@ -23,7 +23,7 @@ GROUPS = 3
         (lambda groups: Conv1d(7, 9, 4, groups), (4, 6, 7)),
         (lambda groups: Conv1d(7, 9, 1, groups), (4, 6, 7)),
         (lambda groups: LSTM(7, 5, groups), (4, 6, 7)),
-        (lambda groups: LSTM(7, 1024, groups), (4, 6, 7)),
+        (lambda groups: LSTM(2560, 5, groups), (4, 6, 2560)),
     ],
     ids=["Linear", "LayerNorm", "Conv1d narrow", "Conv1d wide", "Conv1d 1", "LSTM", "LSTM wide"],
 )
@@ -62,6 +62,25 @@ def test_the_batched_time_loop_is_the_fused_lstm_with_its_gradients():
     torch.testing.assert_close(d_x_together, d_x)
     for j, gradient in enumerate(d_together):
         torch.testing.assert_close(gradient, torch.stack(d_solo[j::4]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("empty", [(), (1,), (0, 1, 2)])
+def test_the_time_loop_leaves_out_zero_rows_and_changes_nothing(empty):
+    layers, x = [LSTM(7, 5) for _ in range(3)], torch.randn(3, 4, 6, 7)
+    x[:, :, 2:] = 0
+    x[:, 1] = 0
+    x[list(empty)] = 0
+    for k, layer in enumerate(layers):
+        names, parameters = zip(*layer.named_parameters())
+        outputs = layer(x[k]), recurrent._together(x[k : k + 1], [p.unsqueeze(0) for p in parameters])[0]
+        torch.testing.assert_close(*outputs)
+        cotangent = torch.randn_like(outputs[0])
+        apart, together = (torch.autograd.grad(y, parameters, cotangent) for y in outputs)
+        for name, *gradients in zip(names, together, apart):
+            torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5, msg=name)
+    weights = [torch.stack([layer.get_parameter(name) for layer in layers]) for name in names]
+    expected = torch.stack([layer(x[k]) for k, layer in enumerate(layers)])
+    torch.testing.assert_close(recurrent._together(x, weights), expected)
 
 
 def test_conv1d_is_torchs_convolution_over_time():

@@ -8,19 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powmix.models.attention import attention
-from powmix.models.layers import LayerNorm, Linear, grouped_linear
+from powmix.models import sublayers, sublayers_cpu
+from powmix.models.layers import LayerNorm, Linear
 from powmix.models.noise import Noise
 from powmix.models.recurrent import select_step
 from powmix.models.sequences import Steps, attention_bias, bundles, padded, with_positions
-
-Affine = tuple[Tensor, Tensor]
-"""A weight (*P, O, I) and a bias (*P, O)."""
+from powmix.models.sublayers import Affine, dropout
 
 
 class EncoderLayer(nn.Module):
@@ -81,83 +79,74 @@ class Encoders(nn.Module):
         self, part: slice, targets: Sequence[Steps], sources: Sequence[Steps], noise: Noise | None
     ) -> Tensor:
         """A bundle's targets after all layers: (*P, B, Q, E)."""
-        bias = attention_bias(targets, sources)
-        layers = [_FoldedLayer.of(layer, part) for layer in self.layers]
-        x = _dropout(self._embed(targets), self.embed_dropout, noise)
-        key_source, value_source = self._normalised_source(sources, noise)
-        keys = grouped_linear(key_source, *_joined([layer.key for layer in layers])).split(self.width, dim=-1)
-        values = grouped_linear(value_source, *_joined([layer.value for layer in layers])).split(self.width, dim=-1)
-        for layer, key, value in zip(layers, keys, values, strict=True):
-            query = grouped_linear(_normal(x), *layer.query)
-            x = self._update(layer, part, x, (query, key, value), bias, noise)
-        return self._final_norm(x, part)
+        bias, run = attention_bias(targets, sources), _sublayers(targets[0].x)
+        x = run.enter(dropout(self._embed(targets), self.embed_dropout, noise))
+        source = self._embed(sources)
+        if noise is None or self.embed_dropout == 0:
+            normalised = (run.normal(run.enter(source)),) * 2
+        else:  # keys and values are dropped out independently
+            normalised = tuple(run.normal(run.enter(noise.dropout(source, self.embed_dropout))) for _ in range(2))
+        for layer in self.layers:
+            x = self._update(_Folded.of(layer, part), part, x, normalised, bias, noise)
+        return self._final_norm(run.leave(run.normal(x)), part)
 
     def _memory(self, part: slice, sequences: Sequence[Steps], noise: Noise | None) -> Tensor:
         """A bundle's last steps after all layers: (*P, B, E)."""
-        bias = attention_bias(sequences, sequences)
-        *layers, final = [_FoldedLayer.of(layer, part) for layer in self.layers]
-        x = _dropout(self._embed(sequences), self.embed_dropout, noise)
+        bias, run = attention_bias(sequences, sequences), _sublayers(sequences[0].x)
+        *layers, final = [_Folded.of(layer, part) for layer in self.layers]
+        x = run.enter(dropout(self._embed(sequences), self.embed_dropout, noise))
         for layer in layers:
-            packed = grouped_linear(_normal(x), *_joined([layer.query, layer.key, layer.value]))
-            x = self._update(layer, part, x, packed.split(self.width, dim=-1), bias, noise)
-        key, value = grouped_linear(_normal(x), *_joined([final.key, final.value])).split(self.width, dim=-1)
-        x, bias = _last_step(x, bias, sequences)
-        query = grouped_linear(_normal(x), *final.query)
-        x = self._update(final, part, x, (query, key, value), bias, noise)
-        return self._final_norm(x, part).squeeze(-2)
+            x = self._update(layer, part, x, None, bias, noise)
+        source = run.normal(x)
+        last, bias = _last_step(run.leave(x), bias, sequences)
+        x = self._update(final, part, run.enter(last), (source, source), bias, noise)
+        return self._final_norm(run.leave(run.normal(x)), part).squeeze(-2)
+
+    def _update(
+        self,
+        layer: _Folded,
+        part: slice,
+        x: Tensor,
+        source: tuple[Tensor, Tensor] | None,
+        bias: Tensor | None,
+        noise: Noise | None,
+    ) -> Tensor:
+        """The residual stream after a layer; source: normalised keys' and values' inputs, None for self-attention."""
+        run, rates = _sublayers(x), self.attn_dropout[part]
+        x = run.attention(x, source, layer.in_proj, layer.out_proj, self.heads, bias, rates, noise, self.res_dropout)
+        return run.feed_forward(x, layer.fc_1, layer.fc_2, self.relu_dropout, self.res_dropout, noise)
 
     def _embed(self, parts: Sequence[Steps]) -> Tensor:
         """sqrt(E) x, plus positions where the protocol has them, of a bundle: (*P, B, L, E)."""
         scaled = [Steps(part.x * math.sqrt(self.width), part.lengths, part.side) for part in parts]
         return padded([with_positions(part) if self.positions else part.x for part in scaled])
 
-    def _normalised_source(self, sources: Sequence[Steps], noise: Noise | None) -> tuple[Tensor, Tensor]:
-        """Keys' and values' inputs (*P, B, K, E): one and the same unless dropout makes them differ."""
-        source = self._embed(sources)
-        if noise is None or self.embed_dropout == 0:
-            return (_normal(source),) * 2
-        return tuple(_normal(noise.dropout(source, self.embed_dropout)) for _ in range(2))
-
-    def _update(
-        self,
-        layer: _FoldedLayer,
-        part: slice,
-        x: Tensor,
-        query_key_value: Sequence[Tensor],
-        bias: Tensor | None,
-        noise: Noise | None,
-    ) -> Tensor:
-        """The residual stream x (*P, B, L, E) after a layer, given the layer's projected queries, keys and values."""
-        attended = attention(*query_key_value, self.heads, bias, self.attn_dropout[part], noise)
-        x = x + _dropout(grouped_linear(attended, *layer.out), self.res_dropout, noise)
-        h = _dropout(grouped_linear(_normal(x), *layer.fc_1).relu(), self.relu_dropout, noise)
-        return x + _dropout(grouped_linear(h, *layer.fc_2), self.res_dropout, noise)
-
-    def _final_norm(self, x: Tensor, part: slice) -> Tensor:
+    def _final_norm(self, normal: Tensor, part: slice) -> Tensor:
         weight, bias = (value[..., part, None, None, :] for value in (self.norm.weight, self.norm.bias))
-        return torch.addcmul(bias, _normal(x), weight)
+        return torch.addcmul(bias, normal, weight)
 
 
 @dataclass(frozen=True)
-class _FoldedLayer:
-    """A layer's projections for some networks; query, key, value and fc_1 expect normalised input without gain."""
+class _Folded:
+    """A layer's projections for some networks; in_proj and fc_1 expect normalised input without gain."""
 
-    query: Affine
-    key: Affine
-    value: Affine
-    out: Affine
+    in_proj: Affine
+    out_proj: Affine
     fc_1: Affine
     fc_2: Affine
 
     @classmethod
-    def of(cls, layer: EncoderLayer, part: slice) -> _FoldedLayer:
-        weight, bias = _folded(layer.norm_0, layer.in_proj, part)
+    def of(cls, layer: EncoderLayer, part: slice) -> _Folded:
         return cls(
-            *zip(weight.chunk(3, dim=-2), bias.chunk(3, dim=-1), strict=True),
-            out=_part(layer.out_proj, part),
+            in_proj=_folded(layer.norm_0, layer.in_proj, part),
+            out_proj=_part(layer.out_proj, part),
             fc_1=_folded(layer.norm_1, layer.fc_1, part),
             fc_2=_part(layer.fc_2, part),
         )
+
+
+def _sublayers(x: Tensor) -> ModuleType:
+    return sublayers_cpu if x.device.type == "cpu" else sublayers
 
 
 def _part(linear: Linear, part: slice) -> Affine:
@@ -171,12 +160,6 @@ def _folded(norm: LayerNorm, linear: Linear, part: slice) -> Affine:
     return weight * gain, bias + (weight @ shift.unsqueeze(-1)).squeeze(-1)
 
 
-def _joined(projections: Sequence[Affine]) -> Affine:
-    """Several projections of one input as one."""
-    weights, biases = zip(*projections, strict=True)
-    return torch.cat(weights, dim=-2), torch.cat(biases, dim=-1)
-
-
 def _last_step(x: Tensor, bias: Tensor | None, sequences: Sequence[Steps]) -> tuple[Tensor, Tensor | None]:
     """The last valid step of each sequence, x (*P, B, 1, E), and its row of the bias."""
     last = [steps.last() for steps in sequences]
@@ -186,14 +169,6 @@ def _last_step(x: Tensor, bias: Tensor | None, sequences: Sequence[Steps]) -> tu
     steps = [step if isinstance(step, Tensor) else torch.full(batch, step, device=x.device) for step in last]
     step_PB = torch.stack(steps, dim=-2)
     return select_step(x, step_PB).unsqueeze(-2), select_step(bias, step_PB.flatten()).unsqueeze(-2)
-
-
-def _normal(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:])
-
-
-def _dropout(x: Tensor, rate: float, noise: Noise | None) -> Tensor:
-    return x if noise is None else noise.dropout(x, rate)
 
 
 def _xavier(linear: Linear) -> Linear:

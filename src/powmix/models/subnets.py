@@ -103,4 +103,8 @@ class FusionLayers(nn.Module):
         self.linear_3 = Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_3(self.linear_2(self.linear_1(x).relu()).relu())
+        return self.after_first(self.linear_1(x))
+
+    def after_first(self, h: Tensor) -> Tensor:
+        """The output, from what the first layer gives before its ReLU."""
+        return self.linear_3(self.linear_2(h.relu()).relu())

@@ -1,6 +1,6 @@
 """TFN: the Tensor Fusion Network (Zadeh et al., EMNLP 2017), as in thuiar/MMSA at a94e65d.
 
-Shape suffixes: R rows; A, V, T the hidden widths of audio, vision and text plus one.
+Shape suffix: R rows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from powmix.models.contract import Inputs
 from powmix.models.noise import Noise
+from powmix.models.outer_linear import outer_linear
 from powmix.models.subnets import FusionLayers, SubnetModel
 
 
@@ -53,17 +54,11 @@ class TFN(SubnetModel):
             self.output_shift = nn.Parameter(torch.tensor([low]), requires_grad=False)
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
-        fused = outer_product(hidden["audio"], hidden["vision"], hidden["text"])
-        if noise is not None and self.post_fusion_dropout > 0:
-            fused.mul_(noise.mask(fused, self.post_fusion_dropout))  # in place: 140,481 to 1,094,049 numbers a row
-        prediction = self.fusion(fused.flatten(-2))
+        vectors = [F.pad(hidden[name], (1, 0), value=1.0) for name in ("audio", "vision", "text")]
+        first = self.fusion.linear_1
+        prediction = self.fusion.after_first(
+            outer_linear(vectors, first.weight, first.bias, self.post_fusion_dropout, noise)
+        )
         if not self.squashes:
             return prediction
         return torch.sigmoid(prediction) * self.output_range.unsqueeze(-2) + self.output_shift.unsqueeze(-2)
-
-
-def outer_product(audio: Tensor, vision: Tensor, text: Tensor) -> Tensor:
-    """[1, audio] x [1, vision] x [1, text] of each row: (..., R, A * V, T) from three times (..., R, width)."""
-    audio_A, vision_V, text_T = (F.pad(h, (1, 0), value=1.0) for h in (audio, vision, text))
-    pair_AV = (audio_A.unsqueeze(-1) * vision_V.unsqueeze(-2)).flatten(-2)
-    return pair_AV.unsqueeze(-1) * text_T.unsqueeze(-2)
