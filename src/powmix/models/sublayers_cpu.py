@@ -1,4 +1,4 @@
-"""The sublayers of MulT's encoders on a CPU: network by network, so that what lies between two products stays in cache.
+"""The sublayers of MulT's encoders on a CPU, with as few passes over memory as their mathematics allows.
 
 Same functions and results as sublayers.py, with the backward passes written out. Features come first: then all products
 are plain ones, and what a bias adds or a norm sums lies in one run.
@@ -57,12 +57,12 @@ def attention(
     res_dropout: float,
 ) -> Tensor:
     """x + D(MHA(normal(x), source)); source: normalised keys' and values' inputs, None for self-attention."""
+    flat = x.reshape(-1, *x.shape[-3:])
     keys = x if source is None else source[0]
     keep = draw_keep(noise, rates, (*x.shape[:-3], x.shape[-2], heads, x.shape[-1], keys.shape[-1]), x.device)
-    scale = scales(rates) if keep is not None else [1.0] * len(rates)
+    scale = None if keep is None else torch.tensor(scales(rates)).repeat(len(flat) // len(rates)).unsqueeze(-1)
     key, value = (None, None) if source is None else (part.reshape(-1, *part.shape[-3:]) for part in source)
     residual = mask(noise, res_dropout, x, x.shape[-3])
-    flat = x.reshape(-1, *x.shape[-3:])
     weights = (*_flat(in_proj), *_flat(out_proj))
     return _Attention.apply(flat, key, value, *weights, bias, keep, residual, heads, scale).view(x.shape)
 
@@ -80,22 +80,19 @@ def feed_forward(
 class _Normal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_PEBL: Tensor) -> Tensor:
-        n_PEBL = torch.empty_like(x_PEBL)
-        rates = [_normalise(x.flatten(1), out=n.flatten(1)) for x, n in zip(x_PEBL, n_PEBL, strict=True)]
-        ctx.save_for_backward(n_PEBL, *rates)
+        n_PEBL, rate_P1BL = _normalise(x_PEBL)
+        ctx.save_for_backward(n_PEBL, rate_P1BL)
         return n_PEBL
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_PEBL: Tensor) -> Tensor:
-        n_PEBL, *rates = ctx.saved_tensors
-        d_x = torch.empty_like(n_PEBL)
-        for grad, n, rate, out in zip(grad_PEBL.contiguous(), n_PEBL, rates, d_x, strict=True):
-            out.flatten(1).copy_(_normalise_backward(grad.flatten(1), n.flatten(1), rate))
-        return d_x
+        return _normalise_backward(grad_PEBL, *ctx.saved_tensors)
 
 
 class _FeedForward(torch.autograd.Function):
+    """Network by network, so that the hidden layer never leaves the cache; the backward pass computes it again."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -107,40 +104,47 @@ class _FeedForward(torch.autograd.Function):
         inner: Tensor | None,
         outer: Tensor | None,
     ) -> Tensor:
-        networks = len(x_PEBL)
-        y_PEBL = torch.empty_like(x_PEBL)
-        x_PET, y_PET = x_PEBL.flatten(2), y_PEBL.flatten(2)
-        n_PET, rate_P1T = torch.empty_like(x_PET), x_PET.new_empty(networks, 1, x_PET.shape[2])
-        h_PFT = x_PET.new_empty(networks, w1_PFE.shape[1], x_PET.shape[2])
-        for p in range(networks):
-            _normalise(x_PET[p], out=n_PET[p], rate=rate_P1T[p])
-            h = torch.mm(w1_PFE[p], n_PET[p], out=h_PFT[p]).add_(b1_PF[p, :, None]).clamp_(min=0)
-            if inner is not None:
-                h.mul_(inner[p].flatten(1))
-            _residual(x_PET[p], w2_PEF[p], h, b2_PE[p], outer, p, out=y_PET[p])
-        ctx.save_for_backward(n_PET, rate_P1T, h_PFT, w1_PFE, w2_PEF, inner, outer)
-        return y_PEBL
+        x_PET, n_PET, y_PET = x_PEBL.flatten(2), *(torch.empty_like(x_PEBL).flatten(2) for _ in range(2))
+        rate_P1T, h_FT = (
+            x_PET.new_empty(len(x_PET), 1, x_PET.shape[2]),
+            x_PET.new_empty(w1_PFE.shape[1], x_PET.shape[2]),
+        )
+        for p, (x, n, y) in enumerate(zip(x_PET, n_PET, y_PET, strict=True)):
+            _normalise(x, 0, out=n, rate=rate_P1T[p])
+            _hidden(n, w1_PFE[p], b1_PF[p], inner, p, out=h_FT)
+            torch.mm(w2_PEF[p], h_FT, out=y)
+            _residual(x, y, b2_PE[p], None if outer is None else outer[p].flatten(1))
+        ctx.save_for_backward(n_PET, rate_P1T, w1_PFE, b1_PF, w2_PEF, inner, outer)
+        return y_PET.view(x_PEBL.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_PEBL: Tensor) -> tuple[Tensor | None, ...]:
-        n_PET, rate_P1T, h_PFT, w1_PFE, w2_PEF, inner, outer = ctx.saved_tensors
-        d_x, d_w1, d_w2 = torch.empty_like(n_PET), torch.empty_like(w1_PFE), torch.empty_like(w2_PEF)
-        d_b1, d_b2 = d_w1.new_empty(d_w1.shape[:2]), d_w2.new_empty(d_w2.shape[:2])
-        d_h = torch.empty_like(h_PFT[0])
-        for p, grad in enumerate(grad_PEBL.flatten(2)):
+        n_PET, rate_P1T, w1_PFE, b1_PF, w2_PEF, inner, outer = ctx.saved_tensors
+        d_x, d_w1, d_b1, d_w2 = (torch.empty_like(x) for x in (n_PET, w1_PFE, b1_PF, w2_PEF))
+        d_b2, h_FT, d_n = d_b1.new_empty(d_w2.shape[:2]), n_PET.new_empty(d_b1.shape[1], n_PET.shape[2]), None
+        d_h = torch.empty_like(h_FT)
+        for p, (grad, n) in enumerate(zip(grad_PEBL.flatten(2), n_PET, strict=True)):
             d_y = grad if outer is None else grad * outer[p].flatten(1)
-            torch.mm(d_y, h_PFT[p].T, out=d_w2[p])
+            _hidden(n, w1_PFE[p], b1_PF[p], inner, p, out=h_FT)
+            torch.mm(d_y, h_FT.T, out=d_w2[p])
             torch.sum(d_y, 1, out=d_b2[p])
             torch.mm(w2_PEF[p].T, d_y, out=d_h)
             if inner is not None:
                 d_h.mul_(inner[p].flatten(1))
-            torch.ops.aten.threshold_backward.grad_input(d_h, h_PFT[p], 0, grad_input=d_h)
-            torch.mm(d_h, n_PET[p].T, out=d_w1[p])
+            torch.ops.aten.threshold_backward.grad_input(d_h, h_FT, 0, grad_input=d_h)
+            torch.mm(d_h, n.T, out=d_w1[p])
             torch.sum(d_h, 1, out=d_b1[p])
             d_n = torch.mm(w1_PFE[p].T, d_h)
-            torch.add(grad, _normalise_backward(d_n, n_PET[p], rate_P1T[p]), out=d_x[p])
+            torch.add(grad, _normalise_backward(d_n, n, rate_P1T[p], 0), out=d_x[p])
         return d_x.view(grad_PEBL.shape), d_w1, d_b1, d_w2, d_b2, None, None
+
+
+def _hidden(n_ET: Tensor, weight: Tensor, bias: Tensor, masks: Tensor | None, p: int, out: Tensor) -> None:
+    """mask * ReLU(W n + b)."""
+    torch.mm(weight, n_ET, out=out).add_(bias.unsqueeze(-1)).clamp_(min=0)
+    if masks is not None:
+        out.mul_(masks[p].flatten(1))
 
 
 class _Attention(torch.autograd.Function):
@@ -158,116 +162,89 @@ class _Attention(torch.autograd.Function):
         keep: Tensor | None,
         residual: Tensor | None,
         heads: int,
-        scale: list[float],
+        scale: Tensor | None,
     ) -> Tensor:
-        ctx.heads, ctx.scale = heads, scale
-        y_PEBQ, ctx.shape = torch.empty_like(x_PEBQ), x_PEBQ.shape
-        x_PET, y_PET = x_PEBQ.flatten(2), y_PEBQ.flatten(2)
-        n_PET, rate_P1T = torch.empty_like(x_PET), x_PET.new_empty(len(x_PET), 1, x_PET.shape[2])
-        kept = []
-        for p in range(len(x_PET)):
-            _normalise(x_PET[p], out=n_PET[p], rate=rate_P1T[p])
-            inputs = _inputs(n_PET[p], key_PEBK, value_PEBK, p)
-            q, k, v = (_rows(part, heads, x_PEBQ.shape[2]) for part in _project(inputs, w_in[p], b_in[p]))
-            if scale[p % len(scale)] != 1:
-                v.mul_(scale[p % len(scale)])
-            attended, log_norm = attend(q, k, v, _of(bias, p, len(x_PET)), _of(keep, p, len(x_PET), 3), heads)
-            _residual(x_PET[p], w_out[p], _tokens(attended, heads), b_out[p], residual, p, out=y_PET[p])
-            kept += [q, k, v, attended, log_norm]
-        ctx.save_for_backward(n_PET, rate_P1T, key_PEBK, value_PEBK, w_in, w_out, bias, keep, residual, *kept)
-        return y_PEBQ
+        ctx.heads = heads
+        x_PET = x_PEBQ.flatten(2)
+        n_PET, rate_P1T = _normalise(x_PET)
+        inputs = [n_PET] if key_PEBK is None else [n_PET, key_PEBK.flatten(2), value_PEBK.flatten(2)]
+        q, k, v = (_rows(part, heads, x_PEBQ.shape[2]) for part in _project(inputs, w_in, b_in))
+        if scale is not None:
+            v.view(len(scale), -1).mul_(scale)
+        attended, log_norm = attend(q, k, v, bias, keep, heads)
+        tokens_PET = _tokens(attended, heads, len(x_PET))
+        saved = (n_PET, rate_P1T, *inputs[1:], w_in, w_out, bias, keep, residual, scale, q, k, v, attended, log_norm)
+        ctx.save_for_backward(*saved)
+        return _residual(
+            x_PET, torch.bmm(w_out, tokens_PET), b_out, None if residual is None else residual.flatten(2)
+        ).view(x_PEBQ.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_PEBQ: Tensor) -> tuple[Tensor | None, ...]:
-        n_PET, rate_P1T, key, value, w_in, w_out, bias, keep, residual, *kept = ctx.saved_tensors
-        networks, heads, batch = len(n_PET), ctx.heads, grad_PEBQ.shape[2]
-        d_x, d_w_in, d_w_out = torch.empty_like(n_PET), torch.empty_like(w_in), torch.empty_like(w_out)
-        d_b_in, d_b_out = d_w_in.new_empty(d_w_in.shape[:2]), d_w_out.new_empty(d_w_out.shape[:2])
-        d_key, d_value = (None if part is None else torch.empty_like(part) for part in (key, value))
-        for p, grad in enumerate(grad_PEBQ.flatten(2)):
-            q, k, v, attended, log_norm = kept[5 * p : 5 * p + 5]
-            d_y = grad if residual is None else grad * residual[p].flatten(1)
-            torch.mm(d_y, _tokens(attended, heads).T, out=d_w_out[p])
-            torch.sum(d_y, 1, out=d_b_out[p])
-            d_rows = _rows(torch.mm(w_out[p].T, d_y), heads, batch)
-            parts = _of(bias, p, networks), _of(keep, p, networks, 3)
-            d_q, d_k, d_v = attend_backward(d_rows, q, k, v, *parts, attended, log_norm, heads)
-            if ctx.scale[p % len(ctx.scale)] != 1:
-                d_v.mul_(ctx.scale[p % len(ctx.scale)])
-            d_qkv = [_tokens(part, heads) for part in (d_q, d_k, d_v)]
-            inputs = _inputs(n_PET[p], key, value, p)
-            d_inputs = _project_backward(d_qkv, inputs, w_in[p], d_w_in[p], d_b_in[p])
-            if key is not None:
-                d_key[p].flatten(1).copy_(d_inputs[1])
-                d_value[p].flatten(1).copy_(d_inputs[2])
-            torch.add(grad, _normalise_backward(d_inputs[0], n_PET[p], rate_P1T[p]), out=d_x[p])
-        d_weights = (d_w_in, d_b_in, d_w_out, d_b_out)
-        return d_x.view(grad_PEBQ.shape), d_key, d_value, *d_weights, *[None] * 5
-
-
-def _inputs(n_ET: Tensor, key: Tensor | None, value: Tensor | None, p: int) -> list[Tensor]:
-    """What query, key and value project: one for all in self-attention."""
-    return [n_ET] if key is None else [n_ET, key[p].flatten(1), value[p].flatten(1)]
+        n_PET, rate_P1T, *source, w_in, w_out, bias, keep, residual, scale, q, k, v, attended, log_norm = (
+            ctx.saved_tensors
+        )
+        heads, networks = ctx.heads, len(n_PET)
+        grad_PET = grad_PEBQ.flatten(2)
+        d_y = grad_PET if residual is None else grad_PET * residual.flatten(2)
+        d_w_out = torch.bmm(d_y, _tokens(attended, heads, networks).transpose(1, 2))
+        d_rows = _rows(torch.bmm(w_out.transpose(1, 2), d_y), heads, grad_PEBQ.shape[2])
+        d_q, d_k, d_v = attend_backward(d_rows, q, k, v, bias, keep, attended, log_norm, heads)
+        if scale is not None:
+            d_v.view(networks, -1).mul_(scale)
+        d_qkv = [_tokens(part, heads, networks) for part in (d_q, d_k, d_v)]
+        d_inputs, d_w_in, d_b_in = _project_backward(d_qkv, [n_PET, *source], w_in)
+        d_x = _normalise_backward(d_inputs[0], n_PET, rate_P1T).add_(grad_PET).view(grad_PEBQ.shape)
+        d_source = [part.unflatten(2, (grad_PEBQ.shape[2], -1)) for part in d_inputs[1:]] or [None, None]
+        return d_x, *d_source, d_w_in, d_b_in, d_w_out, d_y.sum(-1), *[None] * 5
 
 
 def _project(inputs: list[Tensor], weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-    """Query, key and value (E, T)."""
-    weights, biases = weight.chunk(len(inputs)), bias.unsqueeze(-1).chunk(len(inputs))
-    parts = [torch.mm(w, x).add_(b) for w, x, b in zip(weights, inputs, biases, strict=True)]
-    return parts[0].chunk(3) if len(parts) == 1 else tuple(parts)
+    """Query, key and value (P, E, T); one input serves all three in self-attention."""
+    weights, biases = weight.chunk(len(inputs), dim=1), bias.unsqueeze(-1).chunk(len(inputs), dim=1)
+    parts = [torch.bmm(w, x).add_(b) for w, x, b in zip(weights, inputs, biases, strict=True)]
+    return parts[0].chunk(3, dim=1) if len(parts) == 1 else tuple(parts)
 
 
-def _project_backward(
-    grads: list[Tensor], inputs: list[Tensor], weight: Tensor, d_weight: Tensor, d_bias: Tensor
-) -> list[Tensor]:
-    """The gradients of the inputs; those of weight and bias are written."""
-    grads = [torch.cat(grads)] if len(inputs) == 1 else grads
-    parts = (tensor.chunk(len(inputs)) for tensor in (weight, d_weight, d_bias))
-    d_inputs = []
-    for grad, x, w, d_w, d_b in zip(grads, inputs, *parts, strict=True):
-        torch.mm(grad, x.T, out=d_w)
-        torch.sum(grad, 1, out=d_b)
-        d_inputs.append(torch.mm(w.T, grad))
-    return d_inputs
+def _project_backward(grads: list[Tensor], inputs: list[Tensor], weight: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The gradients of the inputs, the weight and the bias."""
+    grads = [torch.cat(grads, dim=1)] if len(inputs) == 1 else grads
+    weights = weight.chunk(len(inputs), dim=1)
+    d_inputs = [torch.bmm(w.transpose(1, 2), grad) for w, grad in zip(weights, grads, strict=True)]
+    d_weights = [torch.bmm(grad, x.transpose(1, 2)) for grad, x in zip(grads, inputs, strict=True)]
+    return d_inputs, torch.cat(d_weights, dim=1), torch.cat([grad.sum(-1) for grad in grads], dim=1)
 
 
-def _residual(x: Tensor, weight: Tensor, h: Tensor, bias: Tensor, masks: Tensor | None, p: int, out: Tensor) -> None:
-    """out = x + mask * (W h + b)."""
-    if masks is None:
-        torch.addmm(x, weight, h, out=out).add_(bias.unsqueeze(-1))
-    else:
-        torch.addcmul(x, torch.mm(weight, h).add_(bias.unsqueeze(-1)), masks[p].flatten(1), out=out)
+def _residual(x_PET: Tensor, y_PET: Tensor, bias_PE: Tensor, mask: Tensor | None) -> Tensor:
+    """x + mask * (y + bias), written over y."""
+    y_PET.add_(bias_PE.unsqueeze(-1))
+    return y_PET.add_(x_PET) if mask is None else y_PET.mul_(mask).add_(x_PET)
 
 
-def _normalise(x_ET: Tensor, out: Tensor, rate: Tensor | None = None) -> Tensor:
-    """Writes (x - mean) / std of each token into `out`; returns 1 / std (1, T)."""
-    torch.sub(x_ET, x_ET.mean(0, keepdim=True), out=out)
-    variance = (out * out).mean(0, keepdim=True)
-    rate = torch.rsqrt(variance.add_(EPS), out=rate)
-    out.mul_(rate)
-    return rate
+def _normalise(x: Tensor, dim: int = 1, out: Tensor | None = None, rate: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(x - mean) / std of each token over the features (`dim`), and 1 / std."""
+    n = torch.sub(x, x.mean(dim, keepdim=True), out=out)
+    rate = torch.rsqrt((n * n).mean(dim, keepdim=True).add_(EPS), out=rate)
+    return n.mul_(rate), rate
 
 
-def _normalise_backward(grad_ET: Tensor, n_ET: Tensor, rate_1T: Tensor) -> Tensor:
+def _normalise_backward(grad: Tensor, n: Tensor, rate: Tensor, dim: int = 1) -> Tensor:
     """(grad - mean(grad) - n mean(grad n)) / std."""
-    inner_1T = (grad_ET * n_ET).mean(0, keepdim=True)
-    return (grad_ET - grad_ET.mean(0, keepdim=True)).addcmul_(n_ET, inner_1T, value=-1).mul_(rate_1T)
+    inner = (grad * n).mean(dim, keepdim=True)
+    return (grad - grad.mean(dim, keepdim=True)).addcmul_(n, inner, value=-1).mul_(rate)
 
 
-def _rows(x_ET: Tensor, heads: int, batch: int) -> Tensor:
-    """(E, B * L) -> (R, D, L)."""
-    return x_ET.view(heads, x_ET.shape[0] // heads, batch, -1).permute(2, 0, 1, 3).contiguous().flatten(0, 1)
+def _rows(x_PET: Tensor, heads: int, batch: int) -> Tensor:
+    """(P, E, B * L) -> (R, D, L)."""
+    x_PHDBL = x_PET.unflatten(2, (batch, -1)).unflatten(1, (heads, -1))
+    return x_PHDBL.permute(0, 3, 1, 2, 4).contiguous().flatten(0, 2)
 
 
-def _tokens(x_RDL: Tensor, heads: int) -> Tensor:
-    """(R, D, L) -> (E, B * L)."""
-    return x_RDL.unflatten(0, (-1, heads)).permute(1, 2, 0, 3).flatten(0, 1).flatten(1)
-
-
-def _of(x: Tensor | None, p: int, networks: int, split: int = 3) -> Tensor | None:
-    """A network's part of a mask or bias that has a leading axis for all networks' rows."""
-    return x if x is None or x.dim() < split else x.unflatten(0, (networks, -1))[p]
+def _tokens(x_RDL: Tensor, heads: int, networks: int) -> Tensor:
+    """(R, D, L) -> (P, E, B * L)."""
+    x_PBHDL = x_RDL.view(networks, -1, heads, *x_RDL.shape[1:])
+    return x_PBHDL.permute(0, 2, 3, 1, 4).flatten(1, 2).flatten(2)
 
 
 def _flat(affine: Affine) -> Affine:

@@ -1,6 +1,7 @@
 """The options of `hydra/sweeper=optuna_study`, its pruners and the staged sampler, for Hydra's config store."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -109,20 +110,20 @@ class StudySweeperConf:
             "sweep",
             "trial",
             "tracker",
+            "threads",
             "trainer.device",
-            "trainer.workers",
-            "trainer.amp_device",
+            "trainer.stack",
         ]
     )
 
 
 def register() -> None:
     """Make `hydra/sweeper=optuna_study`, `hydra/sweeper/pruner=...` and `hydra/sweeper/sampler=staged` known."""
-    store = ConfigStore.instance().store
-    store(group="hydra/sweeper", name="optuna_study", node=StudySweeperConf, provider="powmix")
-    store(group="hydra/sweeper/sampler", name="staged", node=StagedSamplerConf, provider="powmix")
+    store = partial(ConfigStore.instance().store, provider="powmix", replace=True)  # a worker process registers again
+    store(group="hydra/sweeper", name="optuna_study", node=StudySweeperConf)
+    store(group="hydra/sweeper/sampler", name="staged", node=StagedSamplerConf)
     for pruner in (NoPrunerConf, MedianPrunerConf, HyperbandPrunerConf, WilcoxonPrunerConf):
-        store(group="hydra/sweeper/pruner", name=pruner.name, node=pruner, provider="powmix")
+        store(group="hydra/sweeper/pruner", name=pruner.name, node=pruner)
     OmegaConf.register_resolver("gpu_place", _gpu_place, replace=True)
 
 
