@@ -187,7 +187,8 @@ def test_moved_data_are_asked_for_by_name(copy):
         analysis.run(["noise"], copy, **TWO)
 
 
-def test_the_command_prints_a_table_and_leaves_the_unfinished_out(runs, copy, tmp_path, capsys):
+def test_the_command_prints_a_table_and_leaves_the_unfinished_out(runs, copy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     broken = shutil.copytree(copy, tmp_path / "broken")
     result = json.loads((broken / "result.json").read_text())
     (broken / "result.json").write_text(json.dumps({**result, "signature": "other", "status": "running"}))

@@ -105,6 +105,8 @@ def test_an_ablation_takes_one_component_away(name):
 
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_launcher_preset_composes_and_opens_with_its_command(name):
+    if name == "ray_cluster":
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `ray` is not installed")
     lines = (ROOT / f"conf/hydra/launcher/{name}.yaml").read_text().splitlines()
     assert any(f"hydra/launcher={name}" in line for line in lines[:4])
     assert composed(f"hydra/launcher={name}").hydra.launcher._target_.endswith("Launcher")

@@ -29,7 +29,7 @@ def table(name: str, runs: Sequence[tuple[Record, Rows]]) -> str:
     heads = heads if name in ("unimodal", "regularity") else _thinned(heads)
     title = f"{name}: {ANALYSES[name].title} ({ANALYSES[name].figure})"
     grid = Grid(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    grid.add_column("Variant", overflow="fold")
+    grid.add_column("Variant", no_wrap=True, min_width=min(48, max(len(record.name) for record, _ in runs)))
     grid.add_column("n", justify="right")
     for head in heads:
         grid.add_column(head, justify="right")
