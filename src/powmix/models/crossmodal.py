@@ -146,7 +146,7 @@ class _Folded:
 
 
 def _sublayers(x: Tensor) -> ModuleType:
-    return sublayers_cpu if x.device.type == "cpu" else sublayers
+    return sublayers if x.is_cuda or torch.is_autocast_enabled(x.device.type) else sublayers_cpu
 
 
 def _part(linear: Linear, part: slice) -> Affine:

@@ -25,8 +25,9 @@ def outer_linear(vectors: Sequence[Tensor], weight: Tensor, bias: Tensor, rate: 
         rows, (a, v, t) = vectors[0].shape[:-1], (x.shape[-1] for x in vectors)
         keep = noise.keep((*rows, a * v, t), rate, weight.device).view(-1, rows[-1], a * v * t)
         scale = 1 / (1 - rate) if rate < 1 else 0.0
-    flat = (x.reshape(-1, *x.shape[-2:]) for x in vectors)
-    product = _OuterLinear.apply(*flat, weight.reshape(-1, *weight.shape[-2:]), keep)
+    flat = (x.reshape(-1, *x.shape[-2:]).float() for x in (*vectors, weight))
+    with torch.autocast(weight.device.type, enabled=False):
+        product = _OuterLinear.apply(*flat, keep)
     return torch.add(bias.unsqueeze(-2), product.view(*vectors[0].shape[:-1], -1), alpha=scale)
 
 

@@ -91,7 +91,7 @@ class _Normal(torch.autograd.Function):
 
 
 class _FeedForward(torch.autograd.Function):
-    """Network by network, so that the hidden layer never leaves the cache; the backward pass computes it again."""
+    """Network by network: then the hidden layer stays in the cache between its two products."""
 
     @staticmethod
     def forward(
@@ -104,47 +104,36 @@ class _FeedForward(torch.autograd.Function):
         inner: Tensor | None,
         outer: Tensor | None,
     ) -> Tensor:
-        x_PET, n_PET, y_PET = x_PEBL.flatten(2), *(torch.empty_like(x_PEBL).flatten(2) for _ in range(2))
-        rate_P1T, h_FT = (
-            x_PET.new_empty(len(x_PET), 1, x_PET.shape[2]),
-            x_PET.new_empty(w1_PFE.shape[1], x_PET.shape[2]),
-        )
-        for p, (x, n, y) in enumerate(zip(x_PET, n_PET, y_PET, strict=True)):
-            _normalise(x, 0, out=n, rate=rate_P1T[p])
-            _hidden(n, w1_PFE[p], b1_PF[p], inner, p, out=h_FT)
-            torch.mm(w2_PEF[p], h_FT, out=y)
-            _residual(x, y, b2_PE[p], None if outer is None else outer[p].flatten(1))
-        ctx.save_for_backward(n_PET, rate_P1T, w1_PFE, b1_PF, w2_PEF, inner, outer)
-        return y_PET.view(x_PEBL.shape)
+        x_PET = x_PEBL.flatten(2)
+        n_PET, rate_P1T = _normalise(x_PET)
+        h_PFT, y_PET = x_PET.new_empty(*w1_PFE.shape[:2], x_PET.shape[2]), torch.empty_like(x_PET)
+        for p in range(len(x_PET)):
+            h = torch.mm(w1_PFE[p], n_PET[p], out=h_PFT[p]).add_(b1_PF[p].unsqueeze(-1)).clamp_(min=0)
+            if inner is not None:
+                h.mul_(inner[p].flatten(1))
+            torch.mm(w2_PEF[p], h, out=y_PET[p])
+        ctx.save_for_backward(n_PET, rate_P1T, h_PFT, w1_PFE, w2_PEF, inner, outer)
+        return _residual(x_PET, y_PET, b2_PE, outer).view(x_PEBL.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_PEBL: Tensor) -> tuple[Tensor | None, ...]:
-        n_PET, rate_P1T, w1_PFE, b1_PF, w2_PEF, inner, outer = ctx.saved_tensors
-        d_x, d_w1, d_b1, d_w2 = (torch.empty_like(x) for x in (n_PET, w1_PFE, b1_PF, w2_PEF))
-        d_b2, h_FT, d_n = d_b1.new_empty(d_w2.shape[:2]), n_PET.new_empty(d_b1.shape[1], n_PET.shape[2]), None
-        d_h = torch.empty_like(h_FT)
-        for p, (grad, n) in enumerate(zip(grad_PEBL.flatten(2), n_PET, strict=True)):
-            d_y = grad if outer is None else grad * outer[p].flatten(1)
-            _hidden(n, w1_PFE[p], b1_PF[p], inner, p, out=h_FT)
-            torch.mm(d_y, h_FT.T, out=d_w2[p])
-            torch.sum(d_y, 1, out=d_b2[p])
-            torch.mm(w2_PEF[p].T, d_y, out=d_h)
+        n_PET, rate_P1T, h_PFT, w1_PFE, w2_PEF, inner, outer = ctx.saved_tensors
+        grad_PET = grad_PEBL.flatten(2)
+        d_y = grad_PET if outer is None else grad_PET * outer.flatten(2)
+        d_n, d_h = torch.empty_like(n_PET), torch.empty_like(h_PFT[0])
+        d_w1, d_w2, d_b1 = torch.empty_like(w1_PFE), torch.empty_like(w2_PEF), w1_PFE.new_empty(w1_PFE.shape[:2])
+        for p, h in enumerate(h_PFT):
+            torch.mm(d_y[p], h.T, out=d_w2[p])
+            torch.mm(w2_PEF[p].T, d_y[p], out=d_h)
             if inner is not None:
                 d_h.mul_(inner[p].flatten(1))
-            torch.ops.aten.threshold_backward.grad_input(d_h, h_FT, 0, grad_input=d_h)
-            torch.mm(d_h, n.T, out=d_w1[p])
+            torch.ops.aten.threshold_backward.grad_input(d_h, h, 0, grad_input=d_h)
+            torch.mm(d_h, n_PET[p].T, out=d_w1[p])
             torch.sum(d_h, 1, out=d_b1[p])
-            d_n = torch.mm(w1_PFE[p].T, d_h)
-            torch.add(grad, _normalise_backward(d_n, n, rate_P1T[p], 0), out=d_x[p])
-        return d_x.view(grad_PEBL.shape), d_w1, d_b1, d_w2, d_b2, None, None
-
-
-def _hidden(n_ET: Tensor, weight: Tensor, bias: Tensor, masks: Tensor | None, p: int, out: Tensor) -> None:
-    """mask * ReLU(W n + b)."""
-    torch.mm(weight, n_ET, out=out).add_(bias.unsqueeze(-1)).clamp_(min=0)
-    if masks is not None:
-        out.mul_(masks[p].flatten(1))
+            torch.mm(w1_PFE[p].T, d_h, out=d_n[p])
+        d_x = _normalise_backward(d_n, n_PET, rate_P1T).add_(grad_PET)
+        return d_x.view(grad_PEBL.shape), d_w1, d_b1, d_w2, d_y.sum(-1), None, None
 
 
 class _Attention(torch.autograd.Function):
@@ -175,9 +164,7 @@ class _Attention(torch.autograd.Function):
         tokens_PET = _tokens(attended, heads, len(x_PET))
         saved = (n_PET, rate_P1T, *inputs[1:], w_in, w_out, bias, keep, residual, scale, q, k, v, attended, log_norm)
         ctx.save_for_backward(*saved)
-        return _residual(
-            x_PET, torch.bmm(w_out, tokens_PET), b_out, None if residual is None else residual.flatten(2)
-        ).view(x_PEBQ.shape)
+        return _residual(x_PET, torch.bmm(w_out, tokens_PET), b_out, residual).view(x_PEBQ.shape)
 
     @staticmethod
     @once_differentiable
@@ -219,20 +206,20 @@ def _project_backward(grads: list[Tensor], inputs: list[Tensor], weight: Tensor)
 def _residual(x_PET: Tensor, y_PET: Tensor, bias_PE: Tensor, mask: Tensor | None) -> Tensor:
     """x + mask * (y + bias), written over y."""
     y_PET.add_(bias_PE.unsqueeze(-1))
-    return y_PET.add_(x_PET) if mask is None else y_PET.mul_(mask).add_(x_PET)
+    return y_PET.add_(x_PET) if mask is None else y_PET.mul_(mask.flatten(2)).add_(x_PET)
 
 
-def _normalise(x: Tensor, dim: int = 1, out: Tensor | None = None, rate: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(x - mean) / std of each token over the features (`dim`), and 1 / std."""
-    n = torch.sub(x, x.mean(dim, keepdim=True), out=out)
-    rate = torch.rsqrt((n * n).mean(dim, keepdim=True).add_(EPS), out=rate)
+def _normalise(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(x - mean) / std of each token, over the features (dim 1), and 1 / std."""
+    n = x - x.mean(1, keepdim=True)
+    rate = (n * n).mean(1, keepdim=True).add_(EPS).rsqrt_()
     return n.mul_(rate), rate
 
 
-def _normalise_backward(grad: Tensor, n: Tensor, rate: Tensor, dim: int = 1) -> Tensor:
+def _normalise_backward(grad: Tensor, n: Tensor, rate: Tensor) -> Tensor:
     """(grad - mean(grad) - n mean(grad n)) / std."""
-    inner = (grad * n).mean(dim, keepdim=True)
-    return (grad - grad.mean(dim, keepdim=True)).addcmul_(n, inner, value=-1).mul_(rate)
+    inner = (grad * n).mean(1, keepdim=True)
+    return (grad - grad.mean(1, keepdim=True)).addcmul_(n, inner, value=-1).mul_(rate)
 
 
 def _rows(x_PET: Tensor, heads: int, batch: int) -> Tensor:
