@@ -12,6 +12,7 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray]"
 	$(BIN)/python -m pytest -n 2 -m ""
 
 lint: $(VENV)/.installed
