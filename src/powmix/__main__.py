@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -14,6 +12,7 @@ from hydra.errors import HydraException
 
 from powmix.configuration import CONF, register_resolvers, sweep_name
 from powmix.job import job
+from powmix.training.interruption import sigterm_as_interrupt
 from powmix.validation import check_command
 
 TRUSTED = ["powmix.*", "optuna.*"]
@@ -28,10 +27,10 @@ def main() -> None:
         _stop_on_mistakes(arguments.overrides)
         if arguments.multirun and not any(text.startswith("sweep=") for text in arguments.overrides):
             sys.argv.append(f"sweep={sweep_name(arguments.overrides)}")
-    signal.signal(signal.SIGTERM, _terminate)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
-        hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=TRUSTED)(job)()
+        with sigterm_as_interrupt():
+            hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=TRUSTED)(job)()
     except KeyboardInterrupt:
         sys.exit("powmix: interrupted; the same command continues")
     except (ValueError, OSError, HydraException) as error:
@@ -43,10 +42,6 @@ def _stop_on_mistakes(overrides: Sequence[str]) -> None:
     if errors := check_command(overrides):
         sys.stderr.write("powmix: " + "\n        ".join(errors) + "\n")
         sys.exit(2)
-
-
-def _terminate(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from powmix.analysis.catalogue import ANALYSES, REPETITIONS, SWEEPS, choose
+from powmix.arguments import Parser
 
 if TYPE_CHECKING:
     from powmix.report.records import Record
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with errors in one line, the nearest option named."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.partition("unrecognized arguments: ")[2].split()
-        options = [option for action in self._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1) if unknown else []
-        self.exit(2, f"{self.prog}: {message}{f'; nearest: {near[0]}' if near else ''}\n")
 
 
 def parser() -> Parser:

@@ -5,7 +5,9 @@ import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from powmix.arguments import Parser
 
 if TYPE_CHECKING:
     from powmix.report.collection import Collection
@@ -13,16 +15,6 @@ if TYPE_CHECKING:
     from powmix.report.table import Table
 
 DEFAULT_OUT = Path("outputs/report")
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with errors in one line, the nearest option named."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.partition("unrecognized arguments: ")[2].split()
-        options = [option for action in self._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1) if unknown else []
-        self.exit(2, f"{self.prog}: {message}{f'; nearest: {near[0]}' if near else ''}\n")
 
 
 def parser() -> Parser:
