@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -33,6 +35,11 @@ def powmix(tmp_path, monkeypatch):
 
 def results(folder: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("outputs/runs/*/result.json"))]
+
+
+def logged(folder: Path) -> str:
+    [log] = folder.glob("outputs/runs/*/powmix.log")
+    return log.read_text()
 
 
 def test_a_run_leaves_everything_a_reader_needs(powmix, capsys):
@@ -98,14 +105,51 @@ def test_wandb_offline_keeps_one_run_per_seed(powmix, monkeypatch):
     assert results(where)[0]["status"] == "finished"
 
 
-def test_wandb_without_a_key_falls_back_to_offline_with_a_warning(powmix, monkeypatch, caplog):
+def test_wandb_without_a_key_falls_back_to_offline_with_a_warning(powmix, monkeypatch):
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", os.devnull)
     monkeypatch.setenv("HOME", os.getcwd())
     where = powmix(*TINY, "seeds=1", "tracker=wandb")
-    assert "offline" in caplog.text
+    assert "no API key (`wandb login`), so this run is logged offline" in logged(where)
     assert len(list(where.glob("outputs/runs/*/wandb/offline-run-*"))) == 1
+
+
+@pytest.fixture
+def unwelcoming_server():
+    """A server that answers every request with 401, as W&B does to a key it does not know."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(401)
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("server", ["unreachable", "refusing"])
+def test_wandb_with_a_key_and_no_server_that_takes_it_falls_back_to_offline(
+    powmix, monkeypatch, unwelcoming_server, server
+):
+    where = unwelcoming_server if server == "refusing" else "http://127.0.0.1:9"
+    for name, value in {"WANDB_BASE_URL": where, "WANDB_API_KEY": "0" * 40}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()
+    folder = powmix(*TINY, "seeds=2", "tracker=wandb")
+    assert logged(folder).count("is logged offline") == 2
+    assert len(list(folder.glob("outputs/runs/*/wandb/offline-run-*/run-*.wandb"))) == 2
+    assert results(folder)[0]["status"] == "finished"
+    wandb.teardown()
 
 
 def test_mistakes_stop_the_command_before_anything_is_written(powmix, capsys, tmp_path):

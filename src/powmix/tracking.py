@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,32 +151,49 @@ class WandbListener:
 
 
 def start_wandb(mode: str, **arguments: Any) -> Any:
-    """`wandb.init`; in mode auto, offline with a warning where there is no key or no network."""
+    """`wandb.init`; in mode auto, offline with a warning where there is no key, no network or no welcome."""
     import wandb
 
-    quiet = {"silent": True, "init_timeout": 30, "console": "off"}
-    if mode == "auto" and not _has_key(wandb.setup().settings):
-        log.warning(
-            "tracker=wandb: no API key (`wandb login`), so this run is logged offline; `wandb sync` sends it later"
-        )
-        mode = "offline"
-    if mode == "auto":
+    quiet = wandb.Settings(silent=True, init_timeout=30, console="off")
+    start = partial(wandb.init, reinit="create_new", settings=quiet)
+    if mode == "auto" and os.environ.get("WANDB_MODE", "online") != "online":
+        return start(**{**arguments, "resume": None})
+    obstacle = _obstacle(wandb.setup().settings) if mode == "auto" else None
+    if mode != "offline" and obstacle is None:
         try:
-            return wandb.init(mode="online", settings=wandb.Settings(**quiet), reinit="create_new", **arguments)
+            return start(mode="online", **arguments)
         except wandb.errors.Error as error:
-            log.warning("tracker=wandb: %s; this run is logged offline, `wandb sync` sends it later", error)
-    offline = {**arguments, "resume": None} if mode != "online" else arguments
-    chosen = "online" if mode == "online" else "offline"
-    return wandb.init(mode=chosen, settings=wandb.Settings(**quiet), reinit="create_new", **offline)
+            if mode == "online":
+                raise
+            obstacle, arguments["id"] = str(error), f"{arguments['id']}-offline"  # the attempt keeps its id in use
+    if obstacle is not None:
+        log.warning("tracker=wandb: %s, so this run is logged offline; `wandb sync` sends it later", obstacle)
+    return start(mode="offline", **{**arguments, "resume": None})
+
+
+def _obstacle(settings: Any) -> str | None:
+    """What keeps W&B from its server, found without asking or waiting long; None: nothing."""
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    if not _has_key(settings):
+        return "no API key (`wandb login`)"
+    try:
+        with urlopen(settings.base_url, timeout=5):
+            return None
+    except HTTPError:
+        return None  # it answered
+    except (OSError, ValueError) as error:
+        return f"{settings.base_url} does not answer ({getattr(error, 'reason', error)})"
 
 
 def _has_key(settings: Any) -> bool:
-    """Whether W&B would find a key without asking: in the environment or settings, or in netrc."""
+    """Whether W&B would find a key: in the environment or settings, or in netrc."""
     from netrc import NetrcParseError, netrc
     from urllib.parse import urlsplit
 
     try:
-        stored = netrc().authenticators(urlsplit(settings.base_url).hostname or "")
+        stored = netrc(os.environ.get("NETRC")).authenticators(urlsplit(settings.base_url).hostname or "")
     except (OSError, NetrcParseError):
         stored = None
     return bool(settings.api_key or stored)
