@@ -79,6 +79,16 @@ def test_mixing_with_probability_zero_is_no_mixing_bit_for_bit(powmix):
         assert first["seeds"][0][split] == second["seeds"][0][split]
 
 
+def test_patience_that_is_a_few_optimiser_steps_is_pointed_out(powmix):
+    where = powmix(*TINY, "seeds=1", "trainer.max_epochs=2", "trainer.early_stop=1")
+    assert "60 training examples make 2 optimiser steps an epoch: trainer.early_stop=1 gives" in logged(where)
+
+
+def test_data_too_small_for_a_single_optimiser_step_are_refused(powmix):
+    with pytest.raises(SystemExit, match=r"the training split has only 2 batches \(60 examples\)"):
+        powmix(*TINY, "seeds=1", "trainer.accumulate=3")
+
+
 def test_hydras_run_directory_is_honoured(powmix):
     where = powmix(*TINY, "seeds=1", "hydra.run.dir=elsewhere")
     assert json.loads((where / "elsewhere/result.json").read_text())["status"] == "finished"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,12 @@ from powmix.tracking import Listener, ProgressBars, QuietLines, WandbListener, l
 from powmix.training import Pruned, Settings, finished, resolve_device, train_seeds
 from powmix.training.files import replacing, write_json
 from powmix.training.metrics import DIRECTIONS
+
+log = logging.getLogger("powmix")
+
+RECIPES_PATIENCE = 80
+"""Optimiser steps in eight epochs of MulT's recipe on MOSI, and about as many of the others'."""
+PATIENT = 50
 
 
 def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, extra: Sequence[Listener] = ()) -> dict:
@@ -58,6 +66,7 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     device = resolve_device(settings.device)
     torch.set_num_threads(config["threads"])
     splits = load(config["dataset"], models.needs(config["model"]["name"]), config["task"])
+    _warn_of_few_steps(settings, len(splits.train))
     result["provenance"] = provenance(str(device), _facts(splits))
     inputs, splits = models.inputs_of(splits), splits.to(device)
     mixer = mixing.build(config["mixer"]["name"], _options(config["mixer"]))
@@ -75,6 +84,18 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
             records = (finished(place(seed), seed) for seed in config["seeds"])
             result["seeds"] = [record for record in records if record]
             raise
+
+
+def _warn_of_few_steps(settings: Settings, examples: int) -> None:
+    """Patience counts epochs; where an epoch is a few optimiser steps, a model is given up before it has learnt."""
+    steps = settings.steps_per_epoch(examples)
+    if settings.early_stop < settings.max_epochs and steps * settings.early_stop < PATIENT:
+        log.warning(
+            "%d training examples make %d optimiser step%s an epoch: trainer.early_stop=%d gives up after %d of them; "
+            "trainer.early_stop=%d would wait as long as the recipe does on MOSI",
+            *(examples, steps, "" if steps == 1 else "s", settings.early_stop, steps * settings.early_stop),
+            math.ceil(RECIPES_PATIENCE / steps),
+        )
 
 
 def _listeners(config: Mapping[str, Any], result: Mapping[str, Any], folder: Path) -> list[Listener]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,21 @@ class Settings:
     def metric_names(self, convention: str) -> list[str]:
         """The metrics a training on a dataset of this convention reports, Loss included."""
         return list(LABELS["classification" if self.task == "classification" else convention])
+
+    def steps_per_epoch(self, examples: int) -> int:
+        """Optimiser steps of a pass over `examples`; under `sum` an incomplete group of batches makes none.
+
+        Raises ValueError where that leaves no step at all.
+        """
+        batches = math.ceil(examples / self.batch_size)
+        steps = batches / self.accumulate
+        if self.accumulation == "sum" and steps < 1:
+            raise ValueError(
+                f"trainer.accumulate={self.accumulate} batches of {self.batch_size} make one optimiser step, and the "
+                f"training split has only {batches} batches ({examples} examples): lower accumulate or batch_size, or "
+                "take protocol=sound, which steps incomplete groups"
+            )
+        return math.floor(steps) if self.accumulation == "sum" else math.ceil(steps)
 
     def _problems(self) -> Iterator[str]:
         for names, fine, allowed in _RULES:
