@@ -1,5 +1,6 @@
 """The figures: drawn from what runs leave on disk, holding everything else fixed."""
 
+import html
 import re
 import xml.etree.ElementTree as ET
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import report_runs as fabricate
 
-from powmix.report import collection
+from powmix.report import analyses, collection, page
 from powmix.report.__main__ import main
 from powmix.report.figures import catalogue, hull, mixing_law, robustness, style
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
+from powmix.report.metrics import MIXERS
 from powmix.report.table import build
 
 
@@ -62,6 +64,21 @@ def test_hyperparameter_curves_hold_everything_else_fixed(studies):
     assert [value for value, _ in limited[0].points] == [0.1, 0.2, 0.5, 1.0]
 
 
+def test_a_run_that_another_sweep_has_used_last_keeps_its_place_and_name(tmp_path):
+    for fraction in (0.5, 1.0):
+        for mixer in ("none", "powmix"):
+            own = (f"dataset.fraction={fraction}", "trainer.max_epochs=20")
+            told = ("mixer.subset=[2,4]", "seeds=3") if (fraction, mixer) == (1.0, "powmix") else own
+            fabricate.write_run(tmp_path, mixer, config={"dataset.fraction": fraction}, overrides=told)
+    fabricate.write_run(tmp_path, "powmix", config={"mixer.subset": [4, 8]}, overrides=("mixer.subset=[4,8]",))
+    table = build(collection.read([tmp_path]).records)
+    [series] = fractions_of(table).values()
+    assert [one.label for one in series] == ["no mixing", "PowMix"]
+    assert [[value for value, _ in one.points] for one in series] == [[0.5, 1.0], [0.5, 1.0]]
+    whole = [row.label for row in table.sections[0].blocks[0].rows]
+    assert whole == ["no mixing", "PowMix (subset=[2,4])", "PowMix (subset=[4,8])"]
+
+
 def test_noise_curves_average_repetitions_then_kinds_and_start_at_the_runs_own_score(studies):
     row = next(r for r in studies.rows if r.record.analysis("noise") and r.record.mixer == "powmix")
     curves = robustness.curve(row.record.analysis("noise"), "MAE", robustness.KINDS["noise"])
@@ -69,6 +86,47 @@ def test_noise_curves_average_repetitions_then_kinds_and_start_at_the_runs_own_s
     uneven = [{"seed": 1, "p": 0.1, "kind": "aligned", "MAE": v} for v in (1.0, 2.0, 3.0)]
     uneven.append({"seed": 1, "p": 0.1, "kind": "independent", "MAE": 4.0})
     assert robustness.curve(uneven, "MAE", ("aligned", "independent")) == {1: {0.1: 3.0}}
+
+
+def test_an_analysis_is_told_in_one_sentence_paired_by_seed(tmp_path):
+    clean, better = fabricate.errors(0.86), {seed: error - 0.03 for seed, error in fabricate.errors(0.86).items()}
+    for mixer, found in (("none", clean), ("powmix", better), ("multimix", clean)):
+        fabricate.write_analyses(fabricate.write_run(tmp_path, mixer, found), found)
+    table = build(collection.read([tmp_path]).records)
+    heads, noise, _ = analyses.sentences(table)
+    assert noise.startswith("Frames lost, averaged over p > 0 (MOSI, MulT), test MAE against no mixing: MultiMix 0.000")
+    assert "it equals the baseline on every seed; PowMix −0.030 [−0.030, −0.030], it helps." in noise
+    assert heads.startswith("Unimodal heads, averaged (MOSI, MulT), test MAE against no mixing")
+    assert noise in html.unescape(page.render(table, collection.Collection(), [], tmp_path))
+
+
+def test_an_analysis_of_one_seed_or_without_baseline_claims_nothing(tmp_path):
+    alone = fabricate.write_run(tmp_path / "alone", "powmix", {1: 0.8})
+    fabricate.write_analyses(alone, {1: 0.8})
+    assert analyses.sentences(build(collection.read([alone]).records)) == []
+    fabricate.write_analyses(fabricate.write_run(tmp_path / "alone", "none", {1: 0.9}), {1: 0.9})
+    assert all(
+        "too few paired seeds to tell (1; at least 3)." in sentence
+        for sentence in analyses.sentences(build(collection.read([tmp_path]).records))
+    )
+
+
+@pytest.mark.parametrize(("mixers", "columns"), [(1, 1), (4, 4), (7, 3)])
+def test_a_legend_fits_its_figure_and_the_papers_four_variants_one_line(mixers, columns):
+    with style.context():
+        figure, [axis] = style.panels(1)
+        for name in [*style.MIXER_COLORS][:mixers]:
+            axis.plot([0, 1], label=MIXERS[name])
+        style.legend(figure, [axis])
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+    assert [one._ncols for one in figure.legends] == [columns]
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def test_panels_fill_their_rows_evenly():
+    wide = {count: style.panels(count)[0].axes[0].get_gridspec().ncols for count in (1, 2, 3, 4, 5, 7)}
+    assert wide == {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 7: 3}
 
 
 def test_the_simulated_law_of_k_is_the_truncated_binomial():

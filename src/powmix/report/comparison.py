@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from powmix.report import collection, formats, terminal
+from powmix.report import analyses, collection, formats, terminal
 from powmix.report.collection import Collection, Failure
 from powmix.report.lines import Published
 from powmix.report.table import Table, build
@@ -38,14 +38,14 @@ def compare(
 ) -> str:
     """The table, a sentence per mixer, and what failed, as text for a terminal."""
     parts = [terminal.render(table, published, color, width)] if table.rows else ["No seed has finished.\n"]
-    parts += [_bullets(summaries(table)), _bullets(table.notes)]
+    parts += [_bullets(summaries(table)), _bullets(analyses.sentences(table)), _bullets(table.notes)]
     parts.append(_failures(found.failures))
     return "\n".join(part for part in parts if part)
 
 
 def markdown(title: str, found: Collection, table: Table, published: Published | None = None) -> str:
     """The same as a Markdown page: sentences, scores, differences, failures."""
-    sentences = _bullets(summaries(table))
+    sentences = _bullets([*summaries(table), *analyses.sentences(table)])
     failures = _bullets([failure.sentence for failure in found.failures])
     body = formats.markdown(table, published) if table.rows else "No seed has finished.\n"
     heading = f"\n## Not (wholly) in the table\n\n{failures}" if failures else ""

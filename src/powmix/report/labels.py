@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from powmix.report.metrics import MIXERS
@@ -61,7 +61,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def context(record: Record) -> dict[str, str]:
     """Everything but the mixer that shapes a run: what a fair baseline has in common with it."""
     pairs = dict(flatten(record.config)) or told(record)
-    return {k: str(v) for k, v in pairs.items() if k not in UNTOLD and k.split(".")[0] in CONTEXT}
+    return {k: _text(v) for k, v in pairs.items() if k not in UNTOLD and k.split(".")[0] in CONTEXT}
 
 
 def differences(record: Record, baseline: Record) -> list[str]:
@@ -70,19 +70,34 @@ def differences(record: Record, baseline: Record) -> list[str]:
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
 
 
+def settings(record: Record) -> dict[str, str]:
+    """Everything that shapes a run, mixing included."""
+    mixing = {f"mixer.{key}": _text(value) for key, value in flatten(record.mixing_options())}
+    return {**context(record), **mixing}
+
+
 def _distinguish(records: Sequence[Record]) -> list[str]:
-    by_overrides = _differing([told(record) for record in records])
+    """By the settings that commands name, as far as they differ; else by any; else by the signature.
+
+    A run that several sweeps share records the last one's command: which keys are named is all that is taken from it.
+    """
+    named = {key for record in records for key in told(record)}
+    by_overrides = _differing([{**told(record), **_of(settings(record), named)} for record in records])
     if len(set(by_overrides)) == len(records):
         return by_overrides
-    configs = [{**context(record), **_mixing(record)} for record in records]
-    by_config = _differing(configs)
+    by_config = _differing([settings(record) for record in records])
     if len(set(by_config)) == len(records):
         return by_config
     return [f"{text} {record.signature[:6]}".strip() for text, record in zip(by_overrides, records)]
 
 
-def _mixing(record: Record) -> dict[str, str]:
-    return {f"mixer.{key}": str(value) for key, value in flatten(record.mixing_options())}
+def _of(pairs: Mapping[str, str], keys: Collection[str]) -> dict[str, str]:
+    return {key: value for key, value in pairs.items() if key in keys}
+
+
+def _text(value: Any) -> str:
+    """A value as a command line has it."""
+    return str(value).replace(" ", "") if isinstance(value, list) else str(value)
 
 
 def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:

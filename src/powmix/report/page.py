@@ -6,6 +6,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from powmix.report import analyses
 from powmix.report import lines as printed
 from powmix.report.collection import Collection, Failure
 from powmix.report.lines import Line, Published, Text
@@ -111,6 +112,7 @@ def _verdicts(table: Table) -> str:
     items = [_verdict(*one) for one in verdicts(table)]
     shown, rest = "".join(items[:SHOWN]), "".join(items[SHOWN:])
     listed = f'<div class="card"><ul class="verdicts">{shown}</ul></div>' if items else ""
+    asked = _list(analyses.sentences(table))
     more = (
         f"<details><summary>{len(items) - SHOWN} more</summary><div class='card'><ul class='verdicts'>{rest}</ul></div>"
     )
@@ -118,6 +120,7 @@ def _verdicts(table: Table) -> str:
         '<h2 id="results">Does mixing help?</h2>'
         + (listed or "<p>Nothing to compare: no mixer among these runs.</p>")
         + (f"{more}</details>" if rest else "")
+        + (f"<h3>In the analyses</h3>{asked}" if asked else "")
     )
 
 

@@ -62,7 +62,7 @@ def show_interval(c: Comparison, m: Metric) -> str:
     return f"[{m.show_difference(c.ci[0])}, {m.show_difference(c.ci[1])}]" if c.ci else "—"
 
 
-def judge(c: Comparison, m: Metric, tests: int) -> tuple[str, str]:
+def judge(c: Comparison, m: Metric, tests: int, family: str = "the table's") -> tuple[str, str]:
     """What the paired comparison allows to say, in words."""
     gain = m.sign * c.difference
     if c.n < MIN_INTERVAL or c.ci is None:
@@ -74,7 +74,7 @@ def judge(c: Comparison, m: Metric, tests: int) -> tuple[str, str]:
         kind, verb = ("helps", "help") if low > 0 else ("hurts", "hurt")
         if c.p_t_holm is not None and c.p_t_holm >= ALPHA:
             return "unclear", (
-                f"It seems to {verb}, but not surely: after Holm's correction over the table's {tests} tests "
+                f"It seems to {verb}, but not surely: after Holm's correction over {family} {tests} tests "
                 f"p = {c.p_t_holm:.2g}."
             )
         return kind, f"It {kind}."

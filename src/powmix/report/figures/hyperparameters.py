@@ -45,7 +45,7 @@ def subset_ranges(table: Table) -> Figure | None:
 
 def n_out(table: Table) -> Figure | None:
     """Figure 4: the number of generated examples n_O, on a log2 axis."""
-    return _curves(table, "n_out", "generated examples n_O")
+    return _curves(table, "n_out", "generated examples $n_O$")
 
 
 def p_mix(table: Table) -> Figure | None:
@@ -91,19 +91,22 @@ def panels_of(table: Table, option: str) -> Panels:
 def fractions_of(table: Table) -> Panels:
     """{title: series}, one per variant that was trained on at least two fractions of the data."""
     groups: dict[tuple, dict[float, Record]] = defaultdict(dict)
-    for row in table.rows:
-        r = row.record
-        told = tuple(sorted((k, v) for k, v in labels.told(r).items() if k != "dataset.fraction"))
-        groups[(r.dataset, r.model, r.protocol, r.mixer, r.ablation or "", told)].setdefault(fraction(r), r)
-    found: Panels = defaultdict(list)
+    for r in (row.record for row in table.rows if table.main.key in row.cells):
+        alike = tuple(sorted((k, v) for k, v in labels.settings(r).items() if k != "dataset.fraction"))
+        groups[(r.dataset, r.model, r.protocol, r.mixer, r.ablation or "", alike)].setdefault(fraction(r), r)
+    found: dict[str, list[dict[float, Record]]] = defaultdict(list)
     order = list(MIXERS)
     for key in sorted(groups, key=lambda k: (k[:3], order.index(k[3]) if k[3] in order else 99, k[4:])):
-        points = tuple((value, r) for value, r in sorted(groups[key].items()) if r.values(table.main.key))
-        if len(points) > 1:
-            dataset, model = key[:2]
-            label = labels.short(points[0][1]) + (f" ({', '.join('='.join(p) for p in key[5])})" if key[5] else "")
-            found[f"{DATASETS.get(dataset, dataset)}, {MODELS.get(model, model)}"].append(Series(label, points))
-    return found
+        if len(groups[key]) > 1:
+            found[f"{DATASETS.get(key[0], key[0])}, {MODELS.get(key[1], key[1])}"].append(groups[key])
+    return {title: _limited(members) for title, members in found.items()}
+
+
+def _limited(members: list[dict[float, Record]]) -> list[Series]:
+    """A curve per member, called as its rows in a table of these alone would be."""
+    points = [tuple(sorted(by_fraction.items())) for by_fraction in members]
+    names = labels.labels([one[-1][1] for one in points])
+    return [Series(name, one) for name, one in zip(names, points)]
 
 
 def _curves(table: Table, option: str, label: str) -> Figure | None:
@@ -160,7 +163,7 @@ def _line(axes: Axes, x: Sequence[float], series: Series, m: Metric, color: str,
 def _baseline(axes: Axes, series: Series, m: Metric) -> None:
     if series.baseline is not None and series.baseline.values(m.key):
         mean, std = _spread(series.baseline, m)
-        axes.axhline(mean, color=style.MIXER_COLORS["none"], linestyle=(0, (4, 3)), label="no mixing", zorder=2)
+        axes.axhline(mean, color=style.MIXER_COLORS["none"], linestyle=(0, (2.5, 1.5)), label="no mixing", zorder=2)
         axes.axhspan(mean - std, mean + std, color=style.MIXER_COLORS["none"], alpha=0.08, linewidth=0)
 
 

@@ -1,31 +1,26 @@
-"""Figures 5, 6 and 7 from what analyses leave beside a run, and the regularity study.
-
-A run's folder holds `analysis/<name>.json`: {"schema": 1, "name": <name>, "rows": [{...}, ...]}. Metric values carry
-the keys of the run's test metrics, as fractions; `p` is a fraction; every row names its `seed`.
-
-- unimodal: {seed, target: "text" | "audio" | "vision" | "fusion", <metrics>}; `fusion` is the whole model f_F.
-- noise: {seed, repetition, kind: "aligned" | "independent", p, <metrics>}; p = 0 equals the run's test metrics.
-- dominance: {seed, repetition, kind: "drop" | "mean", p, <metrics>}; p = 0 equals the run's test metrics.
-- regularity: {seed, <quantity>: value, ...}, for instance label_spread, effective_number, gradient_alignment.
-"""
-
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+"""Figures 5, 6 and 7 from what analyses leave beside a run (`report/analyses.py`), and the regularity study."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from powmix.report.analyses import KINDS, analysed, by_seed, curve
 from powmix.report.figures import style
 from powmix.report.metrics import MODALITIES, Metric
 from powmix.report.table import Row, Table
 
-KINDS = {"noise": ("aligned", "independent"), "dominance": ("drop", "mean")}
+QUANTITIES = {
+    "label_spread": "spread of mixed labels",
+    "effective_number": "effective examples in one",
+    "gradient_alignment": "cosine, clean·mixed gradient",
+    "calibration_error": "calibration error ↓",
+}
 
 
 def unimodal(table: Table) -> Figure | None:
     """Figure 5: a linear head on each frozen modality, and the fused model, by variant."""
-    found = _analysed(table, "unimodal")
+    found = analysed(table, "unimodal")
     if not found:
         return None
     with style.context():
@@ -50,49 +45,26 @@ def dominance(table: Table) -> Figure | None:
 
 
 def regularity(table: Table) -> Figure | None:
-    """How the mixers change the geometry: one panel per quantity, a point per seed."""
-    rows = [(f"{title}: {row.label}", row) for title, rows in _analysed(table, "regularity").items() for row in rows]
-    quantities = sorted({key for _, row in rows for one in row.record.analysis("regularity") for key in one} - {"seed"})
+    """How the mixers change the geometry: a row per model, a column per quantity, a point per seed."""
+    found = analysed(table, "regularity")
+    records = [row.record for rows in found.values() for row in rows]
+    told = {key for record in records for one in record.analysis("regularity") for key in one} - {"seed"}
+    quantities = [*(key for key in QUANTITIES if key in told), *sorted(told - set(QUANTITIES))]
     if not quantities:
         return None
-    titles = {label.rpartition(": ")[0] for label, _ in rows}
     with style.context():
-        figure, axes = style.panels(len(quantities), height=0.34 * len(rows) + 1.1)
-        for i, (axis, quantity) in enumerate(zip(axes, quantities)):
-            _regularity_panel(axis, rows, quantity, labelled=i % 3 == 0, short=len(titles) == 1)
-        counts = [len(_by_seed(row, "regularity", quantities[0])) or len(row.seeds) for _, row in rows]
+        figure, axes = style.panels(
+            len(found) * len(quantities), 2.9, 0.3 * max(map(len, found.values())) + 0.9, len(quantities)
+        )
+        for i, (title, rows) in enumerate(found.items()):
+            line = axes[i * len(quantities) : (i + 1) * len(quantities)]
+            for axis, quantity in zip(line, quantities):
+                _regularity_panel(axis, rows, quantity)
+            line[0].set_yticks(range(len(rows)), [row.label for row in rows])
+            line[0].set_ylabel(title.replace(", ", ",\n") if len(found) > 1 else "", fontweight="bold", labelpad=9)
+        counts = [len(by_seed(record, "regularity", quantities[0])) or len(record.seeds) for record in records]
         style.footnote(figure, f"{style.seeds_note(counts)}; points are seeds, the diamond their mean")
     return figure
-
-
-def curve(rows: Sequence[Mapping], key: str, kinds: Sequence[str]) -> dict[int, dict[float, float]]:
-    """{seed: {p: value}}: repetitions averaged within a kind, then the kinds (of those that p has) averaged."""
-    cells: dict[tuple[int, float, str], list[float]] = defaultdict(list)
-    for row in rows:
-        if key in row and row.get("kind", kinds[0]) in kinds:
-            cells[(int(row["seed"]), float(row["p"]), row.get("kind", kinds[0]))].append(float(row[key]))
-    by_kind: dict[tuple[int, float], list[float]] = defaultdict(list)
-    for (seed, p, _), values in cells.items():
-        by_kind[(seed, p)].append(float(np.mean(values)))
-    found: dict[int, dict[float, float]] = defaultdict(dict)
-    for (seed, p), values in sorted(by_kind.items()):
-        found[seed][p] = float(np.mean(values))
-    return found
-
-
-def _analysed(table: Table, name: str) -> dict[str, list[Row]]:
-    """{panel title: rows whose runs carry that analysis}."""
-    found = {
-        f"{section.title}, {block.title}": [row for row in block.rows if row.record.analysis(name)]
-        for section in table.sections
-        for block in section.blocks
-    }
-    return {title: rows for title, rows in found.items() if rows}
-
-
-def _by_seed(row: Row, name: str, key: str, **where: str) -> list[float]:
-    rows = row.record.analysis(name)
-    return [float(one[key]) for one in rows if key in one and all(one.get(k) == v for k, v in where.items())]
 
 
 def _unimodal_bars(axes: Axes, rows: list[Row], m: Metric) -> list[int]:
@@ -100,7 +72,7 @@ def _unimodal_bars(axes: Axes, rows: list[Row], m: Metric) -> list[int]:
     width, counts, ends = 0.8 / len(rows), [], []
     for i, (row, color) in enumerate(zip(rows, style.colors([row.record for row in rows]))):
         for x, target in enumerate(MODALITIES):
-            values = [value * m.scale for value in _by_seed(row, "unimodal", m.key, target=target)]
+            values = [value * m.scale for value in by_seed(row.record, "unimodal", m.key, target=target).values()]
             if not values:
                 continue
             mean, std = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
@@ -118,7 +90,7 @@ def _unimodal_bars(axes: Axes, rows: list[Row], m: Metric) -> list[int]:
 
 
 def _robustness(table: Table, name: str, label: str) -> Figure | None:
-    found = _analysed(table, name)
+    found = analysed(table, name)
     if not found:
         return None
     m, counts = table.main, []
@@ -151,14 +123,15 @@ def _band(axes: Axes, seeds: dict[int, dict[float, float]], m: Metric, color: st
     axes.fill_between(x_P, mean_P - std_P, mean_P + std_P, color=color, alpha=0.15, linewidth=0)
 
 
-def _regularity_panel(axes: Axes, rows: list[tuple[str, Row]], quantity: str, labelled: bool, short: bool) -> None:
-    for y, ((_, row), color) in enumerate(zip(rows, style.colors([row.record for _, row in rows]))):
-        values = _by_seed(row, "regularity", quantity)
+def _regularity_panel(axes: Axes, rows: list[Row], quantity: str) -> None:
+    for y, (row, color) in enumerate(zip(rows, style.colors([row.record for row in rows]))):
+        values = list(by_seed(row.record, "regularity", quantity).values())
         if values:
             axes.scatter(values, [y] * len(values), s=22, color=color, alpha=0.5, linewidths=0)
             axes.plot(np.mean(values), y, "D", color=color)
-    names = [row.label if short else label for label, row in rows]
-    axes.set_yticks(range(len(rows)), names if labelled else [""] * len(rows))
+    axes.set_yticks(range(len(rows)), [""] * len(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_title(quantity.replace("_", " "))
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_title(QUANTITIES.get(quantity, quantity.replace("_", " ")))
     axes.grid(axis="y", visible=False)

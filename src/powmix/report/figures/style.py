@@ -30,7 +30,9 @@ MIXER_COLORS = {
     "regmixup": PALETTE[4],
     "modality_dropout": PALETTE[5],
 }
-MODALITY_COLORS = {"text": PALETTE[0], "audio": PALETTE[1], "vision": PALETTE[2], "fusion": INK}
+
+PAD = 0.05  # inches around every panel
+SPACING = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.5}  # of a legend, in its font's sizes
 
 SETTINGS = {
     "font.family": "sans-serif",
@@ -84,10 +86,11 @@ def colors(records: list[Record]) -> list[str]:
 
 
 def panels(count: int, width: float = 4.4, height: float = 3.2, columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, at most `columns` side by side."""
-    wide = min(count, columns)
-    tall = -(-count // wide)
+    """A figure of `count` panels, at most `columns` side by side, the rows as even as they can be."""
+    tall = -(-count // columns)
+    wide = -(-count // tall)
     figure = Figure(figsize=(width * wide, height * tall), layout="constrained")
+    figure.get_layout_engine().set(w_pad=PAD, h_pad=PAD)
     axes = figure.subplots(tall, wide, squeeze=False).ravel().tolist()
     for spare in axes[count:]:
         spare.remove()
@@ -95,13 +98,18 @@ def panels(count: int, width: float = 4.4, height: float = 3.2, columns: int = 3
 
 
 def legend(figure: Figure, axes: list[Axes]) -> None:
-    """One legend above all panels, each name once."""
+    """One legend above all panels, each name once, in as many columns as the figure is wide."""
     found: dict[str, object] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels()):
             found.setdefault(label, handle)
-    if found:
-        figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=min(len(found), 5))
+    if not found:
+        return
+    for columns in range(min(len(found), 6), 0, -1):
+        made = figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=columns, **SPACING)
+        if columns == 1 or made.get_window_extent().width < 0.97 * figure.bbox.width:
+            return
+        made.remove()
 
 
 def footnote(figure: Figure, text: str) -> None:

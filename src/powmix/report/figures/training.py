@@ -30,8 +30,9 @@ def draw(table: Table) -> Figure | None:
             axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         style.legend(figure, axes)
         counts = [len(row.seeds) for rows in found.values() for row in rows]
-        note = "solid: validation, dotted: training; mean, band ± std, while at least half of the seeds train"
-        style.footnote(figure, f"{style.seeds_note(counts)}; {note}")
+        note = "solid: validation, dotted: training with its auxiliary losses"
+        spread = "mean, band ± std, while at least half of the seeds train"
+        style.footnote(figure, f"{style.seeds_note(counts)}; {note}; {spread}")
     return figure
 
 
