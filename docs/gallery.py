@@ -1,0 +1,204 @@
+"""The gallery: every table and figure from the synthetic corpus, by the public commands alone.
+
+    make gallery                                    minutes on two CPU cores; finished runs are not trained again
+    python docs/gallery.py --outputs DIR --jobs N   the same, with its runs elsewhere and N variants at a time
+
+It trains under outputs/, and writes docs/gallery/ (README.md and its pictures) and docs/pictures/demo.png.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from powmix.report.analyses import QUESTIONS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/gallery/README.md"
+SMALL = ("seeds=3", "dataset.aligned=true", "trainer.max_epochs=20", "trainer.early_stop=5")
+"""The demo's sizes, so that whatever trains MulT shares the demo's runs."""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One picture: powmix-report's `figure` of a sweep; `own` is what the sweep is given here beside SMALL.
+
+    beside: other sweeps of the gallery that the report reads with it. text: where the sweep's own header is not about
+    this picture.
+    """
+
+    name: str
+    title: str
+    sweep: str
+    figure: str
+    own: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    text: str = ""
+
+
+LF_DNN, TWO = ("model=lf_dnn",), ("model=mult,self_mm",)
+NO_MIXING = "no_mixing"
+HULL = """What mixing reaches of the convex hull of eight examples: pairs only its chords, triplets and quadruplets the
+triangles between, all of them a cloud around the centre. It is drawn from a seed and needs no runs."""
+TRAINING = "Training and validation loss by epoch of the demo's runs, for every variant."
+LAW = """How many examples PowMix mixes into one (K), and what each mixer makes of the labels: simulated from the law of
+the demo's PowMix variant and the labels of its test split. Mixed labels crowd in the middle; more examples, more so."""
+EXHIBITS = (
+    Exhibit("demo", "The demo: MulT", "demo", "comparison"),
+    Exhibit("table2", "Table 2: architectures and mixers", "table2", "comparison"),
+    Exhibit("table3", "Table 3: PowMix less one component", "table3", "comparison", LF_DNN, (NO_MIXING,)),
+    Exhibit("figure2", "Figure 2: the convex hull", "demo", "figure2", text=HULL),
+    Exhibit("figure3", "Figure 3: subset ranges", "figure3", "figure3", LF_DNN, (NO_MIXING,)),
+    Exhibit("figure4", "Figure 4: number of generated examples", "figure4", "figure4", LF_DNN, (NO_MIXING,)),
+    Exhibit("figure5", "Figure 5: unimodal probes", "figure5", "figure5", TWO),
+    Exhibit("figure6", "Figure 6: noise", "figure6", "figure6", TWO),
+    Exhibit("figure7", "Figure 7: text dominance", "figure7", "figure7", TWO),
+    Exhibit("figure8", "Figure 8: limited data", "figure8", "figure8", LF_DNN),
+    Exhibit("regularity", "Regularity", "regularity", "regularity", TWO),
+    Exhibit("training", "Training curves", "demo", "training", text=TRAINING),
+    Exhibit("mixing", "K and the mixed labels", "demo", "mixing", text=LAW),
+)
+
+HEAD = """# Gallery
+
+Tables 2 and 3 and Figures 2 to 8 of the paper, and ours, as powmix draws them. `make gallery` has made this page, its
+pictures and the README's by the public commands alone; on two CPU cores it takes minutes.
+
+**What these numbers are.** A made-up corpus (600 clips to train on, 300 to test), small models, at most 20 epochs,
+three seeds. They show what the commands give and decide nothing about the mixers: three seeds make wide intervals, and
+a mixer that does not help is said not to help. Means, standard deviations (ddof 1) and Student's 95% intervals are over
+seeds; differences are to no mixing, paired by seed; p-values carry Holm's correction.
+
+**Your own.** Below each picture stand the commands that make it for real data, at full size (`powmix-data where` says
+where the data come from). `powmix-report outputs` reads whatever has been trained, also while a sweep is running, and
+writes one page with every table and every figure that the runs allow.
+"""
+
+
+class Header(NamedTuple):
+    """What a preset says of itself, for the page."""
+
+    prose: str
+    commands: list[str]
+    analyses: list[str]
+
+
+def main() -> None:
+    options = parser().parse_args()
+    PAGE.parent.mkdir(exist_ok=True)
+    train(options.outputs, options.jobs)
+    sections = [section(exhibit, report(exhibit, options.outputs)) for exhibit in EXHIBITS]
+    PAGE.write_text("\n".join([HEAD, contents(), *sections]), encoding="utf-8")
+    print(f"Written to {PAGE.parent} and {picture(EXHIBITS[0])}")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    made.add_argument("--outputs", type=Path, default=Path("outputs"), metavar="DIR", help="where runs are kept")
+    made.add_argument("--jobs", type=int, default=2, metavar="N", help="variants at a time (default: %(default)s)")
+    return made
+
+
+def train(outputs: Path, jobs: int) -> None:
+    """Every sweep once; what is finished is found again."""
+    launcher = ("hydra/launcher=processes", f"hydra.launcher.n_jobs={jobs}")
+    place = f"outputs={outputs}"
+    run("powmix", "-m", "mixer=none", *LF_DNN, *SMALL, f"sweep={folder(NO_MIXING)}", place)
+    for exhibit in {exhibit.sweep: exhibit for exhibit in EXHIBITS}.values():
+        run(*command(exhibit), f"sweep={folder(exhibit.sweep)}", *launcher, place)
+
+
+def command(exhibit: Exhibit) -> tuple[str, ...]:
+    """The sweep's command at the gallery's size."""
+    small = () if exhibit.sweep == "demo" else SMALL
+    return ("powmix", "-m", f"sweeps={exhibit.sweep}", *exhibit.own, *small)
+
+
+def folder(sweep: str) -> str:
+    return sweep if sweep == "demo" else f"gallery/{sweep}"
+
+
+def run(program: str, *arguments: str) -> None:
+    print("$", program, *arguments, flush=True)
+    subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True)
+
+
+def report(exhibit: Exhibit, outputs: Path) -> str:
+    """powmix-report's picture beside the page, and its table as Markdown."""
+    sweeps = (str(outputs / "sweeps" / folder(name)) for name in (exhibit.sweep, *exhibit.beside))
+    out = outputs / "gallery" / exhibit.name
+    run("powmix-report", *sweeps, "--figures", exhibit.figure, "--out", str(out))
+    drawn = out / ("comparison.png" if exhibit.figure == "comparison" else f"figures/{exhibit.figure}.png")
+    shutil.copyfile(drawn, picture(exhibit))
+    return (out / "table.md").read_text("utf-8")
+
+
+def picture(exhibit: Exhibit) -> Path:
+    """The demo's is the main README's, too."""
+    return ROOT / "docs" / ("pictures" if exhibit.name == "demo" else "gallery") / f"{exhibit.name}.png"
+
+
+def contents() -> str:
+    links = (f"[{exhibit.title}](#{anchor(exhibit.title)})" for exhibit in EXHIBITS)
+    return " · ".join(links) + "\n"
+
+
+def anchor(title: str) -> str:
+    """GitHub's: lower case, hyphens for spaces, no other punctuation."""
+    return "".join("-" if c == " " else c for c in title.lower() if c.isalnum() or c in " -_")
+
+
+def section(exhibit: Exhibit, table: str) -> str:
+    """Picture, what it shows, verdicts, the command for real data, and folded the numbers behind it."""
+    about = header(exhibit.sweep)
+    parts = [
+        f"## {exhibit.title}",
+        f"![{exhibit.title}]({os.path.relpath(picture(exhibit), PAGE.parent)})",
+        exhibit.text or about.prose,
+        "" if exhibit.text else verdicts(about.analyses, table),
+        block(*([] if exhibit.text else about.commands), f"powmix-report outputs --figures {exhibit.figure}"),
+        "" if exhibit.text else folded(exhibit, "" if about.analyses else table.partition("\n## ")[2]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdicts(analyses: Sequence[str], table: str) -> str:
+    """The report's sentences on these analyses; where there is none, those on the test metrics."""
+    sentences = [line for line in table.partition("\n## ")[0].splitlines() if line.startswith("- ")]
+    told = [line for line in sentences if line.startswith(tuple(f"- {QUESTIONS[name].subject}" for name in analyses))]
+    others = [
+        line for line in sentences if not line.startswith(tuple(f"- {one.subject}" for one in QUESTIONS.values()))
+    ]
+    return "\n".join(told if analyses else others)
+
+
+def folded(exhibit: Exhibit, numbers: str) -> str:
+    """The sweep's command at the gallery's size, and its tables one heading lower."""
+    tables = "\n".join(f"##{line}" if line.startswith("#") else line for line in f"## {numbers}".splitlines())
+    summary = f"<details><summary>The command at this size{', and its numbers' if numbers else ''}</summary>"
+    return "\n\n".join([summary, block(" ".join(command(exhibit))), *([tables] if numbers else []), "</details>"])
+
+
+def block(*lines: str) -> str:
+    return "\n".join(["```", *lines, "```"])
+
+
+def header(sweep: str) -> Header:
+    """A preset's own words; its commands are those for real data (the demo's, for the synthetic corpus)."""
+    text = (ROOT / f"sweeps/{sweep}.yaml").read_text("utf-8")
+    comments = [line.removeprefix("#") for line in text.splitlines()[1:] if line.startswith("#")]
+    commands = [line.strip() for line in comments if line.startswith("   ")]
+    prose = " ".join(line.strip() for line in comments if not line.startswith("   "))
+    real = [line for line in commands if "dataset.path" in line]
+    return Header(prose, real or commands[:1], yaml.safe_load(text).get("analyses", []))
+
+
+if __name__ == "__main__":
+    main()
