@@ -25,12 +25,12 @@ class Contender(Protocol):
         """One training epoch: no validation, no files."""
 
 
-def composed(model: str, *overrides: str) -> dict[str, Any]:
-    """The published MOSI configuration of a model; overrides as on the command line (`trainer.bucket=true`)."""
+def composed(model: str, *overrides: str, dataset: str = "mosi") -> dict[str, Any]:
+    """The recipe's configuration of a model; overrides as on the command line (`trainer.bucket=true`)."""
     parts = [OmegaConf.create({"loss": "l1", "schedule": {}})]
     for group, name in (("trainer", "default"), ("model", model), ("protocol", "published")):
         parts.append(OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml")}))
-    parts += [OmegaConf.load(CONF / "recipe" / f"{model}_mosi.yaml"), OmegaConf.from_dotlist(list(overrides))]
+    parts += [OmegaConf.load(CONF / "recipe" / f"{model}_{dataset}.yaml"), OmegaConf.from_dotlist(list(overrides))]
     config = OmegaConf.to_container(OmegaConf.merge(*parts))
     config["model"].pop("name")
     config["protocol"].pop("name")
@@ -38,19 +38,20 @@ def composed(model: str, *overrides: str) -> dict[str, Any]:
 
 
 class Ours:
-    """powmix's own loop. mixer: a configuration as in conf/mixer, None for a plain training."""
+    """powmix's own loop, by the recipe of a dataset. mixer: a configuration as in conf/mixer, None for none."""
 
     def __init__(
         self,
         name: str,
         splits: Splits,
         *overrides: str,
+        dataset: str = "mosi",
         mixer: dict[str, Any] | None = None,
         bert: str = "small",
         device: str = "cpu",
         seed: int = 1111,
     ):
-        config = composed(name, f"trainer.device={device}", *overrides)
+        config = composed(name, f"trainer.device={device}", *overrides, dataset=dataset)
         if "text" in config["model"]:
             config["model"]["text"]["pretrained"] = str(random_bert(bert))
         sections = {key: config[key] for key in ("trainer", "optimizer", "schedule", "loss", "protocol")}

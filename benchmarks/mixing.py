@@ -1,12 +1,12 @@
 """What mixing costs: draw and apply, forward and backward, against a clean training step of the same mini-batch.
 
-python -m benchmarks.mixing                         MulT steps, n_O in 32 .. 2048, B in 16 .. 128, dense and sparse
+python -m benchmarks.mixing                         MulT steps, n_O in 32 .. 2048, B in 16 .. 128
 python -m benchmarks.mixing --model lf_dnn --rows 256 --batch 128
 python -m benchmarks.mixing --mixers manifold_mixup multimix powmix --rows 256 --batch 16
 
-One JSON line per mixer, sampler, n_O and B. `ours`: milliseconds of the mixer; `reference`: of the clean step;
-`ratio`: the step over the mixer; `notes.share`: the mixer as a part of the step. On a GPU, a mixer that waits for the
-device raises.
+One JSON line per mixer, n_O and B. `ours`: milliseconds of the mixer as it is by default; `reference`: of the clean
+step; `ratio`: the step over the mixer; `notes.share`: the mixer as a part of the step; `notes.samplers`: milliseconds
+with each sampler (auto is the default). A mixer that would wait for a device raises.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ from benchmarks.reference import NAMES
 from powmix import mixing
 from powmix.training.step import training_step
 
-SAMPLERS = ("dense", "sparse", "auto")
+SAMPLERS = ("auto", "dense", "sparse")
+Step = Callable[[], None]
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -35,8 +37,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--model", choices=NAMES, default="mult")
     parser.add_argument("--setting", choices=tuple(STEPS), default="aligned")
     parser.add_argument("--mixers", nargs="+", default=["powmix"])
-    parser.add_argument("--rows", nargs="+", type=int, default=[32, 128, 256, 512, 1024, 2048], help="n_O")
-    parser.add_argument("--batch", nargs="+", type=int, default=[16, 32, 64, 128])
+    parser.add_argument("--rows", nargs="+", type=int, default=[32, 128, 256, 512, 2048], help="n_O")
+    parser.add_argument("--batch", nargs="+", type=int, default=[16, 64, 128])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
@@ -49,23 +51,25 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     ours = Ours(given.model, mosi_sized(given.setting, max(given.batch)), device=given.device)
     for size in given.batch:
-        solver_step, hidden, target = clean_step(ours, size)
-        for options in variants(given.mixers, given.rows):
-            report(given, size, options, solver_step, mixer_step(options, hidden, target))
+        step, hidden, target = clean_step(ours, size)
+        chosen = list(variants(given.mixers, given.rows))
+        for options in chosen:
+            forbid_waiting(options, hidden, target)
+        mixes = [mixer_step(options, hidden, target) for options in chosen]
+        steps, times = measured(step, mixes, given)
+        report(given, size, chosen, steps, times)
 
 
-def variants(mixers: list[str], rows: list[int]) -> list[dict[str, Any]]:
+def variants(mixers: list[str], rows: list[int]) -> Iterator[dict[str, Any]]:
     """Every mixer that is asked for, at every n_O and with every sampler that it knows."""
-    found = []
     for name in mixers:
         known = inspect.signature(mixing.registry.mixer_class(name)).parameters
-        outs = [{"n_out": n} for n in rows] if "n_out" in known else [{}]
-        samplers = [{"sampler": s} for s in SAMPLERS] if "sampler" in known else [{}]
-        found += [{"name": name, "p_mix": 1.0, **out, **sampler} for out in outs for sampler in samplers]
-    return found
+        for out in [{"n_out": n} for n in rows] if "n_out" in known else [{}]:
+            for sampler in [{"sampler": s} for s in SAMPLERS] if "sampler" in known else [{}]:
+                yield {"name": name, "p_mix": 1.0, **out, **sampler}
 
 
-def clean_step(ours: Ours, size: int) -> tuple[Callable[[], None], dict[str, Tensor], Tensor]:
+def clean_step(ours: Ours, size: int) -> tuple[Step, dict[str, Tensor], Tensor]:
     """A forward and backward pass of `size` examples without mixing, and the hidden vectors it would mix."""
     solver = ours.solver
     solver.model.train()
@@ -82,7 +86,7 @@ def clean_step(ours: Ours, size: int) -> tuple[Callable[[], None], dict[str, Ten
     return step, {name: h.detach().requires_grad_() for name, h in hidden.items()}, batch.target
 
 
-def mixer_step(options: dict[str, Any], hidden: dict[str, Tensor], target: Tensor) -> Callable[[], None]:
+def mixer_step(options: dict[str, Any], hidden: dict[str, Tensor], target: Tensor) -> Step:
     """Draw, apply, and the gradient through the mixed vectors."""
     mixer, generator = build_mixer(options), torch.Generator().manual_seed(0)
 
@@ -93,37 +97,47 @@ def mixer_step(options: dict[str, Any], hidden: dict[str, Tensor], target: Tenso
     return step
 
 
-def report(
-    given: argparse.Namespace,
-    size: int,
-    options: dict[str, Any],
-    step: Callable[[], None],
-    mix: Callable[[], None],
-) -> None:
-    """Interleaved: one clean step, then as many mixer calls, averaged, as take about a tenth of a second."""
-    step(), mix()
-    forbid_waiting(mix)
-    calls = max(1, min(200, int(0.1 / seconds(mix))))
-    steps, mixes = [], []
+def measured(step: Step, mixes: list[Step], given: argparse.Namespace) -> tuple[list[float], list[list[float]]]:
+    """Milliseconds, interleaved: a clean step, then of each mixer as many calls as take about a tenth of a second."""
+    step()
+    calls = [max(1, min(200, int(0.1 / min(seconds(mix), seconds(mix))))) for mix in mixes]
+    steps, times = [], [[] for _ in mixes]
     for _ in range(given.repeats):
         steps.append(seconds(step, given.clock) * 1e3)
-        mixes.append(seconds(lambda: [mix() for _ in range(calls)], given.clock) * 1e3 / calls)
-    name = f"mixing/{given.model}/{'/'.join(f'{k}={v}' for k, v in options.items())}/B={size}"
-    share = statistics.median(mine / whole for mine, whole in zip(mixes, steps))
-    print(
-        compare(name, mixes, steps, f"{given.clock} milliseconds", threads=given.threads, share=share).line(),
-        flush=True,
-    )
+        for mix, count, found in zip(mixes, calls, times):
+            found.append(seconds(partial(repeat, mix, count), given.clock) * 1e3 / count)
+    return steps, times
 
 
-def forbid_waiting(mix: Callable[[], None]) -> None:
-    """On a GPU, runs the mixer with every host-device synchronisation made an error."""
-    if torch.cuda.is_available():
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            mix()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+def repeat(work: Step, count: int) -> None:
+    for _ in range(count):
+        work()
+
+
+def report(
+    given: argparse.Namespace, size: int, chosen: list[dict[str, Any]], steps: list[float], times: list[list[float]]
+) -> None:
+    """A line for each mixer and n_O, its samplers side by side."""
+    for options, found in zip(chosen, times):
+        if options.get("sampler", "auto") == "auto":
+            same = {**options, "sampler": None}
+            samplers = {
+                other["sampler"]: statistics.median(theirs)
+                for other, theirs in zip(chosen, times)
+                if {**other, "sampler": None} == same and "sampler" in other
+            }
+            share = statistics.median(mine / whole for mine, whole in zip(found, steps))
+            name = f"mixing/{given.model}/{options['name']}/n_O={options.get('n_out')}/B={size}"
+            notes = {"share": share, **({"samplers": samplers} if samplers else {})}
+            figure = compare(name, found, steps, f"{given.clock} milliseconds", threads=given.threads, **notes)
+            print(figure.line(), flush=True)
+
+
+def forbid_waiting(options: dict[str, Any], hidden: dict[str, Tensor], target: Tensor) -> None:
+    """Mixes on torch's meta device, which holds no numbers: whatever a host would wait for cannot be read there."""
+    mixer_step(
+        options, {name: h.detach().to("meta").requires_grad_() for name, h in hidden.items()}, target.to("meta")
+    )()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 python -m benchmarks.profile --model mult --setting aligned            ours
 python -m benchmarks.profile --model mult --side reference --sort self_cpu_time_total
 
-Prints the torch.profiler table of a slice of an epoch, then a JSON line: FLOPs of the slice (forward and backward),
-the machine's measured matmul rate, the floor (FLOPs over rate) and the time that was measured without the profiler.
+Prints where a slice of an epoch spends its time by torch.profiler, per batch of the recipe's size (by the wall clock,
+whatever `--clock` says; nothing with `--rows 0`), then a JSON line: FLOPs of an epoch (forward and backward), the
+machine's measured matmul rate, the floor (FLOPs over rate) and the time that was measured without the profiler.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--setting", choices=tuple(STEPS), default="aligned")
     parser.add_argument("--side", choices=("ours", "reference"), default="ours")
     parser.add_argument("--batches", type=int, default=8, help="batches of the recipe's size in the profiled slice")
-    parser.add_argument("--rows", type=int, default=25, help="lines of the table")
-    parser.add_argument("--sort", default="self_cpu_time_total")
+    parser.add_argument("--rows", type=int, default=12, help="lines of the table")
+    parser.add_argument("--sort", default="self_cpu_time_total", help="or self_device_time_total, cpu_time_total ...")
     parser.add_argument("--shapes", action="store_true", help="a line per operator and input shapes")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
@@ -45,7 +46,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     slice_ = contender(given)
     slice_.epoch(), slice_.epoch()
-    print(table(slice_, given))
+    if given.rows:
+        print(table(slice_, given))
     rate = matmul_rate(device=given.device, clock=given.clock)
     flops = count(slice_)
     measured = min(seconds(slice_.epoch, given.clock) for _ in range(3))
@@ -76,7 +78,14 @@ def table(slice_: Contender, given: argparse.Namespace) -> str:
     with profile(activities=activities, record_shapes=given.shapes) as recorded:
         slice_.epoch()
     averages = recorded.key_averages(group_by_input_shape=given.shapes)
-    return averages.table(sort_by=given.sort, row_limit=given.rows, max_name_column_width=60)
+    times = sorted(((getattr(row, given.sort), row) for row in averages), key=lambda pair: -pair[0])
+    whole = sum(spent for spent, _ in times)
+    lines = [f"{'share':>6s} {'ms':>8s} {'calls':>7s}  per batch"]
+    for spent, row in times[: given.rows]:
+        shapes = f" {row.input_shapes}" if given.shapes else ""
+        calls = row.count / given.batches
+        lines.append(f"{spent / whole:6.1%} {spent / given.batches / 1e3:8.2f} {calls:7.1f}  {row.key}{shapes}")
+    return "\n".join(lines)
 
 
 def lstm_flops(x_shape, w_ih_shape, w_hh_shape, *rest, **options) -> int:

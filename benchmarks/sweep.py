@@ -1,19 +1,23 @@
 """A p_mix sweep of LF-DNN in one process against one process per trial, on a small synthetic corpus.
 
 python -m benchmarks.sweep --trials 20
+python -m benchmarks.sweep --trials 20 --clock cpu --repeats 1        processor time of all processes
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import ROOT, compare, seconds
+from benchmarks.measure import ROOT, compare
 
 SMALL = (
     "model=lf_dnn",
@@ -25,10 +29,20 @@ SMALL = (
 )
 
 
+def of_children() -> float:
+    """Processor seconds of the processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": of_children}
+
+
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
     parser.add_argument("--override", nargs="*", default=[], help="further overrides of both sides")
     return parser
 
@@ -38,9 +52,16 @@ def main() -> None:
     values = [f"{(trial + 1) / given.trials:g}" for trial in range(given.trials)]
     overrides = (*SMALL, *given.override)
     sides = [partial(side, values, overrides) for side in (one_process, many_processes)]
-    pairs = [[seconds(side) for side in sides] for _ in range(given.repeats)]
-    times = list(zip(*pairs))
-    print(compare(f"sweep/lf_dnn/{given.trials} trials", *times, "wall seconds", threads=1, overrides=overrides).line())
+    clock = CLOCKS[given.clock]
+    times = list(zip(*([seconds(side, clock) for side in sides] for _ in range(given.repeats))))
+    name, unit = f"sweep/lf_dnn/{given.trials} trials", f"{given.clock} seconds"
+    print(compare(name, *times, unit, threads=1, overrides=overrides).line())
+
+
+def seconds(side: Callable[[], None], clock: Callable[[], float]) -> float:
+    start = clock()
+    side()
+    return clock() - start
 
 
 def one_process(values: list[str], overrides: tuple[str, ...]) -> None:

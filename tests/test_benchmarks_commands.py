@@ -1,0 +1,61 @@
+"""The benchmarks' commands print the lines that their pages promise."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from benchmarks import mixing, stack
+from benchmarks.contenders import Ours
+from benchmarks.corpus import mosi_sized
+from powmix.training.loop import train_pass
+from powmix.training.stack import Stack
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """The figures that a command prints, by name."""
+
+    def call(command, *arguments):
+        monkeypatch.setattr(sys, "argv", [command.__name__, *arguments])
+        command.main()
+        figures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return {figure["name"]: figure for figure in figures}
+
+    return call
+
+
+def test_stacked_seeds_are_timed_against_solo_ones(printed):
+    options = ("--model", "lf_dnn", "--seeds", "2", "--rows", "32", "--repeats", "2", "--clock", "cpu")
+    [(name, figure)] = printed(stack, "--setting", "aligned", *options).items()
+    assert name == "stack/lf_dnn/aligned/cpu/2 seeds" and figure["repeats"] == 2
+    low, high = figure["spread"]
+    assert 0 < low <= figure["ratio"] <= high and figure["notes"] == {"mixer": "powmix", "rows": 32}
+
+
+@pytest.mark.parametrize("model", stack.STACKABLE)
+def test_every_model_that_the_command_offers_stacks(model):
+    splits = mosi_sized("aligned", 4)
+    seeds = [Ours(model, splits, mixer={"name": "powmix", "p_mix": 1.0, "n_out": 8}, seed=seed) for seed in (0, 1)]
+    means = train_pass(Stack([seed.solver for seed in seeds]))
+    alone = Ours(model, splits, mixer={"name": "powmix", "p_mix": 1.0, "n_out": 8}, seed=1)
+    assert means[1]["loss"] == pytest.approx(alone.solver._pass_over_training()["loss"], rel=1e-4)
+
+
+def test_the_mixers_cost_is_a_share_of_the_step_with_its_samplers_side_by_side(printed):
+    options = ("--model", "lf_dnn", "--rows", "8", "--batch", "4", "--repeats", "1", "--mixers", "powmix", "multimix")
+    figures = printed(mixing, *options)
+    assert list(figures) == ["mixing/lf_dnn/powmix/n_O=8/B=4", "mixing/lf_dnn/multimix/n_O=8/B=4"]
+    powmix, multimix = figures.values()
+    assert powmix["notes"]["share"] == pytest.approx(1 / powmix["ratio"])
+    assert powmix["notes"]["samplers"].keys() == {"auto", "dense", "sparse"}
+    assert powmix["notes"]["samplers"]["auto"] == powmix["ours"] and "samplers" not in multimix["notes"]
+
+
+def test_a_mixer_that_would_wait_for_the_device_is_refused(monkeypatch):
+    hidden, target = {"text": torch.randn(4, 3, requires_grad=True)}, torch.randn(4, 1)
+    mixing.forbid_waiting({"name": "powmix", "p_mix": 1.0}, hidden, target)
+    monkeypatch.setattr("powmix.mixing.powmix.attention", lambda shown, eps: float(next(iter(shown)).sum()))
+    with pytest.raises(RuntimeError, match="meta"):
+        mixing.forbid_waiting({"name": "powmix", "p_mix": 1.0}, hidden, target)
