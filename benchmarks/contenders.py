@@ -15,6 +15,8 @@ from benchmarks.reference.bert import BASE, SMALL
 from powmix import mixing, models
 from powmix.data.splits import Splits
 from powmix.training import Settings, Solver
+from powmix.training.loop import train_pass
+from powmix.training.stack import Alone
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 BERTS = {"small": SMALL, "base": BASE}
@@ -62,7 +64,7 @@ class Ours:
         self.solver.begin()
 
     def epoch(self) -> None:
-        self.solver._pass_over_training()
+        train_pass(Alone(self.solver))
         self.solver.history.append({})
 
 

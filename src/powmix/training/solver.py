@@ -21,7 +21,7 @@ from powmix.training.batches import training_batches
 from powmix.training.device import precision, resolve_device
 from powmix.training.files import SCHEMA, read_json, write_history, write_json, write_predictions
 from powmix.training.listener import Listener, TrainingFailed
-from powmix.training.loop import run, train_epoch, train_pass
+from powmix.training.loop import run, train_epoch
 from powmix.training.losses import row_loss
 from powmix.training.optimisation import Optimisation
 from powmix.training.seeds import Generators
@@ -214,9 +214,6 @@ class Solver:
             "mixing": mean_of_epochs(self.history),
             "folder": self.folder.name,
         }
-
-    def _pass_over_training(self) -> dict[str, float | None]:
-        return train_pass(Alone(self))[0]
 
     def _tested(self) -> tuple[Record, torch.Tensor]:
         if self.best is None:
