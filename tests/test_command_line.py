@@ -108,6 +108,12 @@ def test_a_multirun_compares_its_variants_and_survives_a_failing_job(powmix, cap
         assert (sweep / name).stat().st_size > 0
 
 
+def test_a_multirun_over_models_takes_options_that_the_default_model_lacks(powmix):
+    where = powmix("-m", *TINY, "seeds=1", "model=choice(mult)", "model.levels=1", "model.dim=8", "model.heads=2")
+    [result] = results(where)
+    assert result["status"] == "finished" and "model.levels=1" in result["overrides"]
+
+
 def test_wandb_offline_keeps_one_run_per_seed(powmix, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     where = powmix(*TINY, "seeds=2", "tracker=wandb", "tracker.mode=offline")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from powmix.overrides import check_command
 from powmix.report.figures.catalogue import CATALOGUE
-from powmix.validation import check_command
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = {path.stem for path in (ROOT / "sweeps").glob("*.yaml")}

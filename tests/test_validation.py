@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from powmix.configuration import register_resolvers
-from powmix.validation import check_command
+from powmix.overrides import check_command, deferred
 
 register_resolvers()
 
@@ -53,6 +53,21 @@ def test_every_value_of_a_sweep_is_checked():
     assert "a number within [0, 1], got 1.2" in check_command(["mixer.p_mix=interval(0.1,1.2)"])[0]
 
 
+def test_a_key_must_exist_under_every_swept_model_the_presets_included():
+    assert check_command(["model=misa,self_mm", "model.text.pretrained=tiny"]) == []
+    for command in (["model=mult,self_mm"], ["sweeps=table2"]):
+        assert check_command([*command, "model.text.pretrained=tiny"]) == [
+            "model.text.pretrained: model=mult has no such option"
+        ]
+
+
+def test_what_lies_beneath_a_swept_group_waits_for_its_jobs():
+    command = ["model=misa,self_mm", "model.text.pretrained=a/b", "mixer.p_mix=0.5", "seeds=3"]
+    assert deferred(command) == [command[0], "model.text.pretrained=choice(a/b)", *command[2:]]
+    assert deferred(["sweeps=table2", "model.dim=20"]) == ["sweeps=table2", "model.dim=choice(20)"]
+    assert deferred(["model=mult", "model.dim=20"]) == ["model=mult", "model.dim=20"]
+
+
 def test_an_ablation_needs_powmix():
     assert check_command(["ablation=isotropic"]) == []
     assert "mixer=multimix" in check_command(["ablation=isotropic", "mixer=multimix"])[0]
@@ -67,7 +82,7 @@ def test_a_missing_feature_file_is_named():
 def test_mistakes_are_found_without_torch():
     code = (
         "import sys; from powmix.configuration import register_resolvers; register_resolvers();"
-        "import powmix.__main__; from powmix.validation import check_command;"
+        "import powmix.__main__; from powmix.overrides import check_command;"
         "assert check_command(['mixer.p_mix=2']); assert 'torch' not in sys.modules and 'wandb' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

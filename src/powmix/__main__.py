@@ -12,8 +12,8 @@ from hydra.errors import HydraException
 
 from powmix.configuration import CONF, register_resolvers, sweep_name
 from powmix.job import job
+from powmix.overrides import check_command, deferred
 from powmix.training.interruption import sigterm_as_interrupt
-from powmix.validation import check_command
 
 TRUSTED = ["powmix.*", "optuna.*"]
 QUIET_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc"}
@@ -25,8 +25,11 @@ def main() -> None:
     if not QUIET_FLAGS & set(sys.argv[1:]):
         arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
         _stop_on_mistakes(arguments.overrides)
-        if arguments.multirun and not any(text.startswith("sweep=") for text in arguments.overrides):
-            sys.argv.append(f"sweep={sweep_name(arguments.overrides)}")
+        if arguments.multirun:
+            waiting = dict(zip(arguments.overrides, deferred(arguments.overrides)))
+            sys.argv[1:] = [waiting.get(text, text) for text in sys.argv[1:]]
+            if not any(text.startswith("sweep=") for text in arguments.overrides):
+                sys.argv.append(f"sweep={sweep_name(arguments.overrides)}")
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         with sigterm_as_interrupt():
