@@ -79,9 +79,16 @@ def test_mixing_with_probability_zero_is_no_mixing_bit_for_bit(powmix):
         assert first["seeds"][0][split] == second["seeds"][0][split]
 
 
-def test_patience_that_is_a_few_optimiser_steps_is_pointed_out(powmix):
-    where = powmix(*TINY, "seeds=1", "trainer.max_epochs=2", "trainer.early_stop=1")
-    assert "60 training examples make 2 optimiser steps an epoch: trainer.early_stop=1 gives" in logged(where)
+@pytest.mark.parametrize(
+    ("accumulate", "said"),
+    [
+        (1, "make 2 optimiser steps an epoch: trainer.early_stop=1 gives up after 2 of them; trainer.early_stop=40"),
+        (2, "make 1 optimiser step an epoch: trainer.early_stop=1 gives up after 1 of them; trainer.accumulate=1"),
+    ],
+)
+def test_patience_that_is_a_few_optimiser_steps_is_pointed_out(powmix, accumulate, said):
+    few = ("trainer.max_epochs=2", "trainer.early_stop=1", f"trainer.accumulate={accumulate}")
+    assert f"60 training examples {said}" in logged(powmix(*TINY, "seeds=1", *few))
 
 
 def test_data_too_small_for_a_single_optimiser_step_are_refused(powmix):

@@ -89,13 +89,17 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
 def _warn_of_few_steps(settings: Settings, examples: int) -> None:
     """Patience counts epochs; where an epoch is a few optimiser steps, a model is given up before it has learnt."""
     steps = settings.steps_per_epoch(examples)
-    if settings.early_stop < settings.max_epochs and steps * settings.early_stop < PATIENT:
-        log.warning(
-            "%d training examples make %d optimiser step%s an epoch: trainer.early_stop=%d gives up after %d of them; "
-            "trainer.early_stop=%d would wait as long as the recipe does on MOSI",
-            *(examples, steps, "" if steps == 1 else "s", settings.early_stop, steps * settings.early_stop),
-            math.ceil(RECIPES_PATIENCE / steps),
-        )
+    if settings.early_stop >= settings.max_epochs or steps * settings.early_stop >= PATIENT:
+        return
+    if settings.accumulate > 1:
+        advice = f"trainer.accumulate=1 would make {math.ceil(examples / settings.batch_size)} steps an epoch"
+    else:
+        epochs = math.ceil(RECIPES_PATIENCE / steps)
+        advice = f"trainer.early_stop={epochs} would wait as long as the recipe does on MOSI"
+    log.warning(
+        "%d training examples make %d optimiser step%s an epoch: trainer.early_stop=%d gives up after %d of them; %s",
+        *(examples, steps, "" if steps == 1 else "s", settings.early_stop, steps * settings.early_stop, advice),
+    )
 
 
 def _listeners(config: Mapping[str, Any], result: Mapping[str, Any], folder: Path) -> list[Listener]:
