@@ -50,6 +50,8 @@ def test_the_page_shows_every_exhibit_and_its_links_resolve(gallery):
         assert re.search(
             rf"^## {re.escape(exhibit.title)}\n\n!\[[^]]+\]\(\S*{exhibit.name}\.png\)$", text, re.MULTILINE
         )
+        about = gallery.header(exhibit.sweep)
+        assert exhibit.text or all(words in text for words in (about.prose, *about.commands)), exhibit.name
     for link in re.findall(r"\]\(([^)]+)\)", text):
         if link.startswith("#"):
             assert link[1:] in anchors(text, gallery), link
