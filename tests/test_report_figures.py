@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import report_runs as fabricate
 
-from powmix.report import analyses, collection, page
+from powmix.metrics.columns import MIXERS
+from powmix.report import analyses, page
 from powmix.report.__main__ import main
 from powmix.report.figures import catalogue, hull, mixing_law, robustness, style
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
-from powmix.report.metrics import MIXERS
 from powmix.report.table import build
+from powmix.runs import collection
 
 
 @pytest.fixture(scope="module")

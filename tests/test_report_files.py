@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 import pytest
 import report_runs as fabricate
 
-from powmix.report import collection, describe, formats, published, terminal, write_comparison
+from powmix.report import describe, formats, published, terminal, write_comparison
 from powmix.report.__main__ import main
 from powmix.report.table import build
+from powmix.runs import collection
 
 
 @pytest.fixture(scope="module")

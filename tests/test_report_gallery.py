@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from powmix.overrides import check_command
+from powmix.command.overrides import check_command
 from powmix.report.figures.catalogue import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,9 +6,9 @@ import shutil
 import pytest
 import report_runs as fabricate
 
-from powmix.report import collection
 from powmix.report.table import build
 from powmix.report.verdict import summaries, verdicts
+from powmix.runs import collection
 
 
 def table_of(*folders, **options):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from powmix.configuration import seed_list, signature, sweep_name
-from powmix.runs import command, spread
+from powmix.runs.identity import seed_list, signature, sweep_name
+from powmix.runs.provenance import command, spread
 
 CONFIG = {
     "task": "regression",

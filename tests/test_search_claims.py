@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.trial import Trial, TrialState
 
+from powmix.command.gpus import list_gpus, n_slots, slot
 from powmix.search.claims import OWNER, Claims
-from powmix.search.gpus import list_gpus, n_slots, slot
 from powmix.search.locks import OwnedLock, ProcessId
 from powmix.search.storage import exclusive, open_storage, resolve, shown
 

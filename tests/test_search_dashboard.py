@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from powmix.search.dashboard import main, varied
+from powmix.report.workspace import main, varied
 
 pytest.importorskip("wandb_workspaces")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -111,6 +111,6 @@ def test_outcomes_tell_pruned_not_finite_and_failed_apart():
 
 
 def test_searches_and_trainings_agree_on_which_metrics_are_better_when_lower():
-    from powmix.training.metrics import DIRECTIONS
+    from powmix.metrics.values import DIRECTIONS
 
     assert {name for name, direction in DIRECTIONS.items() if direction == "minimize"} == set(LOWER_IS_BETTER)

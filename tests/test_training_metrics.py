@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from powmix.training.metrics import DIRECTIONS, LABELS, NonFinitePrediction, UndefinedMetric, evaluate, evaluate_classes
+from powmix.metrics.values import DIRECTIONS, LABELS, NonFinitePrediction, UndefinedMetric, evaluate, evaluate_classes
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_values_are_plain_unrounded_floats():
 
 def test_metrics_and_settings_import_no_torch():
     code = (
-        "import sys, powmix.training.metrics, powmix.training as t; t.Settings, t.Pruned; print('torch' in sys.modules)"
+        "import sys, powmix.metrics.values, powmix.training as t; t.Settings, t.Pruned; print('torch' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

@@ -164,14 +164,14 @@ def quick(model, folder, listener=None, splits=None, **settings):
     return train(model, splits or splits_with_zero_labels(), Mixer(p_mix=0), settings, 1, folder, listener)
 
 
-@pytest.mark.filterwarnings("ignore::powmix.training.metrics.UndefinedMetric")
+@pytest.mark.filterwarnings("ignore::powmix.metrics.values.UndefinedMetric")
 def test_training_stops_after_epochs_without_improvement_and_keeps_the_best(tmp_path):
     record = quick(scripted(3.0, 1.0, 2.0, 1.0, 0.1), tmp_path)
     assert (record["epochs"], record["best_epoch"], record["validation"]["Loss"]) == (4, 2, 1.0)
     assert record["test"]["Loss"] == 1.0
 
 
-@pytest.mark.filterwarnings("ignore::powmix.training.metrics.UndefinedMetric")
+@pytest.mark.filterwarnings("ignore::powmix.metrics.values.UndefinedMetric")
 def test_a_loss_that_is_nan_for_a_while_counts_as_no_improvement(tmp_path):
     record = quick(scripted(1.0, float("nan"), 0.5, float("inf"), float("nan")), tmp_path)
     assert (record["best_epoch"], record["epochs"]) == (3, 5)

@@ -10,9 +10,9 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 
-from powmix.configuration import CONF, register_resolvers, sweep_name
-from powmix.job import job
-from powmix.overrides import check_command, deferred
+from powmix.command.job import job
+from powmix.command.overrides import check_command, deferred
+from powmix.runs.identity import CONF, register_resolvers, sweep_name
 from powmix.training.interruption import sigterm_as_interrupt
 
 TRUSTED = ["powmix.*", "optuna.*"]

@@ -13,11 +13,11 @@ import yaml
 
 from powmix import mixing, models
 from powmix.data import Splits, load
-from powmix.runs import alone_in, command, provenance, spread, watched
+from powmix.metrics.values import DIRECTIONS
+from powmix.runs.files import replacing, write_json
+from powmix.runs.provenance import alone_in, command, provenance, spread, watched
 from powmix.tracking import Listener, ProgressBars, QuietLines, WandbListener, listening
 from powmix.training import Pruned, Settings, finished, resolve_device, train_seeds
-from powmix.training.files import replacing, write_json
-from powmix.training.metrics import DIRECTIONS
 
 log = logging.getLogger("powmix")
 

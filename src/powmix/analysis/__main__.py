@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powmix.analysis.catalogue import ANALYSES, REPETITIONS, SWEEPS, choose
-from powmix.arguments import Parser
+from powmix.mistakes import Parser
 
 if TYPE_CHECKING:
-    from powmix.report.records import Record
+    from powmix.runs.records import Record
 
 
 def parser() -> Parser:
@@ -98,7 +98,7 @@ def _analyse(options: argparse.Namespace) -> int:
 def _finished(paths: Sequence[Path]) -> list[Record]:
     """The finished runs under the paths; the others are named on stderr, and where there is no other, in the error."""
     from powmix.analysis.running import finished_record
-    from powmix.report import collection
+    from powmix.runs import collection
 
     found = collection.read(paths)
     records, problems = [], [f"{one.folder}: {one.status}: {one.reason}" for one in found.failures]

@@ -15,7 +15,7 @@ from powmix import mixing, models
 from powmix.data import Splits, load
 from powmix.mixing.mixed import Mixer
 from powmix.models.contract import FusionModel
-from powmix.report.records import Record, SeedResult
+from powmix.runs.records import Record, SeedResult
 from powmix.training import Settings, Solver, resolve_device
 
 SECTIONS = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powmix.analysis.catalogue import ANALYSES, REPETITIONS, choose
-from powmix.report.records import Record, SeedResult, read_record
-from powmix.runs import alone_in
-from powmix.training.files import read_json, write_json
+from powmix.runs.files import read_json, write_json
+from powmix.runs.provenance import alone_in
+from powmix.runs.records import Record, SeedResult, read_record
 
 if TYPE_CHECKING:
     from powmix.analysis.restoring import FinishedRun

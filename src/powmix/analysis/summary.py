@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from powmix.analysis.catalogue import ANALYSES
-from powmix.report.metrics import COLUMNS, Metric, convention, metric
-from powmix.report.records import Record
+from powmix.metrics.columns import COLUMNS, Metric, convention, metric
+from powmix.runs.records import Record
 
 Rows = Sequence[Mapping[str, Any]]
 SHOWN = 6

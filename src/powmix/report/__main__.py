@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from powmix.arguments import Parser
+from powmix.mistakes import Parser
 
 if TYPE_CHECKING:
-    from powmix.report.collection import Collection
     from powmix.report.published import PublishedTable
     from powmix.report.table import Table
+    from powmix.runs.collection import Collection
 
 DEFAULT_OUT = Path("outputs/report")
 
@@ -50,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from powmix.report import collection, published
+    from powmix.report import published
     from powmix.report.comparison import compare
     from powmix.report.figures import catalogue
     from powmix.report.table import build
+    from powmix.runs import collection
 
     entries = catalogue.choose(options.figures.split(","))
     found = collection.read(options.paths)
@@ -72,7 +73,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _metric(name: str | None, found: "Collection") -> str | None:
     """The metric asked for, by its key or its label; ValueError names the nearest."""
-    from powmix.report.metrics import metric
+    from powmix.metrics.columns import metric
 
     keys = sorted({key for record in found.records for seed in record.seeds for key in seed.test})
     if name is None or name in keys:

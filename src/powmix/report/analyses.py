@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from powmix.report.metrics import Metric
-from powmix.report.records import Record
+from powmix.metrics.columns import Metric
 from powmix.report.statistics import Comparison, compare, correct
 from powmix.report.table import Row, Table
 from powmix.report.verdict import judge, show_interval
+from powmix.runs.records import Record
 
 KINDS = {"noise": ("aligned", "independent"), "dominance": ("drop", "mean")}
 HEADS = ("text", "audio", "vision")

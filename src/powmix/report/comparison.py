@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from powmix.report import analyses, collection, formats, terminal
-from powmix.report.collection import Collection, Failure
+from powmix.report import analyses, formats, terminal
 from powmix.report.lines import Published
 from powmix.report.table import Table, build
 from powmix.report.verdict import summaries
+from powmix.runs import collection
+from powmix.runs.collection import Collection, Failure
 
 
 def write_comparison(sweep_folder: Path, color: bool = False, width: int | None = None) -> str:

@@ -4,9 +4,9 @@ import csv
 from io import StringIO
 from typing import Any
 
+from powmix.metrics.columns import Metric
 from powmix.report import lines as printed
 from powmix.report.lines import Line, Published, Text
-from powmix.report.metrics import Metric
 from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import show_interval
 

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from powmix.report.metrics import MIXERS
-from powmix.report.records import Record
+from powmix.metrics.columns import MIXERS
+from powmix.runs.records import Record
 
 # Overrides that name the row already, or do not change the science.
 UNTOLD = {"dataset", "model", "mixer", "ablation", "protocol", "recipe", "seeds", "outputs", "tracker", "sweep"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from powmix.report.metrics import Metric
+from powmix.metrics.columns import Metric
 from powmix.report.published import PublishedRow
 from powmix.report.table import Block, Row, Section, fraction
 

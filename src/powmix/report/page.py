@@ -6,16 +6,16 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from powmix.metrics.columns import Metric
 from powmix.report import analyses
 from powmix.report import lines as printed
-from powmix.report.collection import Collection, Failure
 from powmix.report.lines import Line, Published, Text
-from powmix.report.metrics import Metric
 from powmix.report.published import PublishedTable
 from powmix.report.run_cards import anchor, fallback_table, run_card
 from powmix.report.statistics import MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
 from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import ALPHA, show_interval, verdicts
+from powmix.runs.collection import Collection, Failure
 
 BADGES = {"helps": "helps", "hurts": "hurts", "worse": "no help", "unclear": "unsure", "untold": "too few"}
 WIDE = 450  # points above which a figure takes a row of its own

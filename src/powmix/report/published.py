@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from powmix.report.metrics import COLUMNS, DATASETS, MIXERS, MODELS, Metric, metric
+from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, metric
 
 UNITS = ("fraction", "hundredths", "printed")
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from powmix.report.metrics import COLUMNS, convention
-from powmix.report.records import Record, SeedResult
+from powmix.metrics.columns import COLUMNS, convention
 from powmix.report.table import Row
+from powmix.runs.records import Record, SeedResult
 
 FALLBACKS = {
     "mixed_rate": "mixed batches",

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
 from powmix.report import labels
-from powmix.report.metrics import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
-from powmix.report.records import Record
 from powmix.report.statistics import Comparison, Summary, compare, correct, summarise
+from powmix.runs.records import Record
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text as Styled
 
+from powmix.metrics.columns import Metric
 from powmix.report import lines as printed
 from powmix.report.lines import Line, Published, Text
-from powmix.report.metrics import Metric
 from powmix.report.table import Section, Table
 from powmix.report.verdict import show_interval
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from statistics import fmean
 
-from powmix.report.metrics import Metric
+from powmix.metrics.columns import Metric
 from powmix.report.statistics import MIN_INTERVAL, Comparison
 from powmix.report.table import Row, Table
 

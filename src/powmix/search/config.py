@@ -128,6 +128,6 @@ def register() -> None:
 
 
 def _gpu_place(gpus: str, trials_per_gpu: int) -> str:
-    from powmix.search.gpus import keep_place
+    from powmix.command.gpus import keep_place
 
     return keep_place(gpus, trials_per_gpu)

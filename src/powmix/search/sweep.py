@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial, Trial
 
+from powmix.command.gpus import list_gpus, n_slots, slot
 from powmix.search import samplers
 from powmix.search.claims import DEATHS, Claims, Heartbeat
-from powmix.search.gpus import list_gpus, n_slots, slot
 from powmix.search.outcome import LOWER_IS_BETTER, Outcome
 from powmix.search.pruners import build_pruner
 from powmix.search.reporting import LABEL, PRUNER

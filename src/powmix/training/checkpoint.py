@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from powmix.training.files import SCHEMA, replacing
+from powmix.runs.files import SCHEMA, replacing
 
 Weights = dict[str, Tensor]
 

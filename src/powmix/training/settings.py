@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from powmix.training.metrics import LABELS
+from powmix.metrics.values import LABELS
 
 TASKS = {"regression": ("mosi", "sims"), "classification": ("classification",)}
 TRAINER = (

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from powmix.data.splits import Batch, Split, Splits
+from powmix.metrics import values as metrics
 from powmix.mixing.mixed import Mixer
 from powmix.models.contract import Encoded, FusionModel
 from powmix.models.noise import Noise
-from powmix.training import checkpoint, metrics
+from powmix.runs.files import SCHEMA, read_json, write_history, write_json, write_predictions
+from powmix.training import checkpoint
 from powmix.training.batches import training_batches
 from powmix.training.device import precision, resolve_device
-from powmix.training.files import SCHEMA, read_json, write_history, write_json, write_predictions
 from powmix.training.listener import Listener, TrainingFailed
 from powmix.training.loop import run, train_epoch
 from powmix.training.losses import row_loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from powmix.training.metrics import DIRECTIONS
+from powmix.metrics.values import DIRECTIONS
 
 TOLERANCE = 1e-6
 

@@ -4,8 +4,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from powmix.metrics.columns import Metric
 from powmix.report.figures import style
-from powmix.report.metrics import Metric
 from powmix.report.table import Block, Row, Table
 
 ROW_HEIGHT = 0.42

@@ -8,12 +8,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric
 from powmix.report import labels
 from powmix.report.figures import style
-from powmix.report.metrics import DATASETS, MIXERS, MODELS, Metric
-from powmix.report.records import Record
 from powmix.report.statistics import summarise
 from powmix.report.table import Table, fraction
+from powmix.runs.records import Record
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from powmix.metrics.columns import MIXERS
 from powmix.report.figures import style
-from powmix.report.metrics import MIXERS
-from powmix.report.records import Record
 from powmix.report.table import Table
+from powmix.runs.records import Record
 
 SEED = 2312
 N_BATCHES = 400

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from powmix.metrics.columns import MODALITIES, Metric
 from powmix.report.analyses import KINDS, analysed, by_seed, curve
 from powmix.report.figures import style
-from powmix.report.metrics import MODALITIES, Metric
 from powmix.report.table import Row, Table
 
 QUANTITIES = {

@@ -14,7 +14,7 @@ matplotlib.use("Agg", force=False)
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from powmix.report.records import Record
+from powmix.runs.records import Record
 
 INK = "#1b2430"
 SOFT = "#6e7787"

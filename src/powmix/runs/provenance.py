@@ -17,8 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from powmix.configuration import PACKAGE
-from powmix.training.files import write_json
+from powmix.runs.files import write_json
+from powmix.runs.identity import PACKAGE
 
 PACKAGES = ("powmix", "torch", "numpy", "hydra-core", "optuna", "transformers", "wandb")
 

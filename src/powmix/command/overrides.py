@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from powmix.configuration import CONF
-from powmix.validation import ABSENT, RULES, check_config, nearest
+from powmix.command.validation import ABSENT, RULES, check_config, nearest
+from powmix.runs.identity import CONF
 
 UNCHECKED = ("hydra", "trial")
 

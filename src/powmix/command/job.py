@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from powmix.configuration import register_resolvers, seed_list, signature, variant
-from powmix.validation import check_config
+from powmix.command.validation import check_config
+from powmix.runs.identity import register_resolvers, seed_list, signature, variant
 
 log = logging.getLogger("powmix")
 
@@ -69,7 +69,7 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
 
 def _job_of_a_sweep(config: dict[str, Any], hydra_config: Any, folder: Path) -> float:
     """Run, and leave a record in the sweep's folder; a failing job of a plain multirun stops no other."""
-    from powmix.runs import write_job
+    from powmix.runs.provenance import write_job
 
     place = Path(hydra_config.runtime.output_dir)
     record = {

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from powmix.report.records import Record, read_analysis, read_json, read_record
+from powmix.runs.records import Record, read_analysis, read_json, read_record
 
 MAX_DEPTH = 6
 FINISHED = "finished"

@@ -9,9 +9,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from powmix.job import task_overrides
-from powmix.runs import command, now
-from powmix.training.files import read_json, write_json
+from powmix.command.job import task_overrides
+from powmix.runs.files import read_json, write_json
+from powmix.runs.provenance import command, now
 
 
 class Comparison(Callback):

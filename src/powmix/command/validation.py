@@ -12,9 +12,9 @@ from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
 from powmix.data.pretrained import check_encoder
+from powmix.metrics.values import LABELS
 from powmix.mixing import checks
 from powmix.mixing.checks import Rule, choice, count
-from powmix.training.metrics import LABELS
 from powmix.training.settings import TASKS, Settings
 
 

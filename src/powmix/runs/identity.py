@@ -12,7 +12,7 @@ from typing import Any
 SCHEMA = 1
 """Raised when the same configuration starts to mean another computation: old runs are then not reused."""
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
 """The configuration tree: inside the installed package, or beside src/ in a clone."""
 

@@ -1,0 +1,1 @@
+"""All of Hydra: overrides, validation, the job, the callback that ends a sweep, resolvers, GPU places."""

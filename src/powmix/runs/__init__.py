@@ -1,0 +1,1 @@
+"""The run on disk: identity, files, records, provenance. Written and read here and nowhere else."""
