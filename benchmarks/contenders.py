@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +11,10 @@ from omegaconf import OmegaConf
 
 from benchmarks import reference
 from benchmarks.reference.bert import BASE, SMALL
-from powmix import mixing, models
+from powmix import mixing
 from powmix.data.splits import Splits
-from powmix.training import Settings, Solver
-from powmix.training.loop import train_pass
-from powmix.training.stack import Alone
+from powmix.experiment import parts
+from powmix.training import Solver
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 BERTS = {"small": SMALL, "base": BASE}
@@ -29,14 +27,11 @@ class Contender(Protocol):
 
 def composed(model: str, *overrides: str, dataset: str = "mosi") -> dict[str, Any]:
     """The recipe's configuration of a model; overrides as on the command line (`trainer.bucket=true`)."""
-    parts = [OmegaConf.create({"loss": "l1", "schedule": {}})]
+    sections = [OmegaConf.create({"loss": "l1", "schedule": {}, "mixer": {"name": "none"}})]
     for group, name in (("trainer", "default"), ("model", model), ("protocol", "published")):
-        parts.append(OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml")}))
-    parts += [OmegaConf.load(CONF / "recipe" / f"{model}_{dataset}.yaml"), OmegaConf.from_dotlist(list(overrides))]
-    config = OmegaConf.to_container(OmegaConf.merge(*parts))
-    config["model"].pop("name")
-    config["protocol"].pop("name")
-    return config
+        sections.append(OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml")}))
+    sections += [OmegaConf.load(CONF / "recipe" / f"{model}_{dataset}.yaml"), OmegaConf.from_dotlist(list(overrides))]
+    return OmegaConf.to_container(OmegaConf.merge(*sections))
 
 
 class Ours:
@@ -54,18 +49,17 @@ class Ours:
         seed: int = 1111,
     ):
         config = composed(name, f"trainer.device={device}", *overrides, dataset=dataset)
+        config["mixer"] = mixer or {"name": "none"}
         if "text" in config["model"]:
             config["model"]["text"]["pretrained"] = str(random_bert(bert))
-        sections = {key: config[key] for key in ("trainer", "optimizer", "schedule", "loss", "protocol")}
-        build = partial(models.build, name, config["model"], models.inputs_of(splits), config["protocol"])
-        chosen = build_mixer(mixer or {"name": "none"})
-        settings = Settings.from_config(**sections)
-        self.solver = Solver(build, splits, chosen, settings, seed, Path(tempfile.gettempdir()))
+        made = parts(config, splits)
+        folder = Path(tempfile.gettempdir())
+        self.solver = Solver(made.build, made.splits, made.mixer, made.settings, seed, folder)
         self.solver.begin()
 
     def epoch(self) -> None:
-        train_pass(Alone(self.solver))
-        self.solver.history.append({})
+        self.solver.train_pass()
+        self.solver.history.append({})  # counts the epoch
 
 
 class Reference:

@@ -6,7 +6,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from powmix import experiment
-from powmix.runs.identity import CONF, register_resolvers, seed_list, signature, variant
+from powmix.command.composition import CONF, register_resolvers
+from powmix.runs.identity import seed_list, signature, variant
 
 SMALL = ("dataset.sizes={train: 90, valid: 40, test: 40}", "trainer.device=cpu", "trainer.checkpoint=false")
 MULT = ("model=mult", "model.dim=8", "model.heads=2", "model.levels=1", "seeds=[3]", "trainer.max_epochs=1")

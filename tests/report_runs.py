@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from powmix.runs.identity import SCHEMA
+
 SEEDS = (1111, 1112, 1113, 1114, 1115)
 MOSI = ("Mult_acc_7", "Mult_acc_5", "Non0_acc_2", "Non0_F1_score", "MAE", "Corr", "Loss", "Has0_acc_2", "Has0_F1_score")
 SIMS = ("Mult_acc_5", "Mult_acc_3", "Mult_acc_2", "F1_score", "MAE", "Corr", "Loss")
@@ -56,7 +58,7 @@ def write_run(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(json.dumps(options))
     result = {
-        "schema": 1,
+        "schema": SCHEMA,
         "signature": signature,
         "status": status,
         "error": error,
@@ -132,6 +134,7 @@ def write_sweep(root: Path, name: str, runs: list[Path | None], failures: dict[i
         error = (failures or {}).get(number)
         jobs.append(
             {
+                "schema": SCHEMA,
                 "number": number,
                 "overrides": [f"job={number}"],
                 "status": "failed" if error else "finished",
@@ -140,7 +143,7 @@ def write_sweep(root: Path, name: str, runs: list[Path | None], failures: dict[i
                 "error": error,
             }
         )
-    content = {"schema": 1, "name": name, "command": "powmix -m ...", "jobs": jobs, "baseline_rule": "mixer=none"}
+    content = {"schema": SCHEMA, "name": name, "command": "powmix -m ...", "jobs": jobs, "baseline_rule": "mixer=none"}
     (folder / "sweep.json").write_text(json.dumps(content))
     return folder
 
@@ -160,7 +163,7 @@ def write_analyses(run: Path, errors: dict[int, float], keys=MOSI, repetitions: 
         rows["regularity"].append({"seed": seed, "label_spread": error / 2, "effective_number": 3 - error})
     (run / "analysis").mkdir(exist_ok=True)
     for name, found in rows.items():
-        content = {"schema": 1, "name": name, "rows": found}
+        content = {"schema": SCHEMA, "name": name, "rows": found}
         (run / "analysis" / f"{name}.json").write_text(json.dumps(content))
 
 

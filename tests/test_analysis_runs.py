@@ -13,8 +13,8 @@ from analysis_runs import BERT, MULT, SMALL, train
 from powmix import analysis
 from powmix.analysis import catalogue
 from powmix.analysis.__main__ import main
+from powmix.command.composition import CONF
 from powmix.report.figures import robustness
-from powmix.runs.identity import CONF
 from powmix.runs.records import read_record
 
 TWO = {"repetitions": 2, "device": "cpu"}

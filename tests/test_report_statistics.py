@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from powmix.report import statistics
+from powmix.metrics import statistics
 
 
 def test_summary_uses_ddof_1_and_has_no_spread_for_one_seed():

@@ -2,8 +2,10 @@
 
 import pytest
 
-from powmix.runs.identity import seed_list, signature, sweep_name
-from powmix.runs.provenance import command, spread
+from powmix.command.composition import sweep_name
+from powmix.metrics.statistics import spread
+from powmix.runs.identity import seed_list, signature
+from powmix.runs.provenance import command
 
 CONFIG = {
     "task": "regression",

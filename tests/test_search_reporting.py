@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from powmix.search.outcome import LOWER_IS_BETTER, Outcome
+from powmix.search.outcome import Outcome
 from powmix.search.reporting import LABEL, PRUNER, TrialReporter
 from powmix.search.storage import open_storage
 from powmix.training.listener import Pruned, TrainingFailed
@@ -108,9 +108,3 @@ def test_outcomes_tell_pruned_not_finite_and_failed_apart():
     assert [Outcome.of_error(error).status for error in errors] == ["pruned", "nan", "failed"]
     values = [0.5, float("nan"), float("inf"), None]
     assert [Outcome.of_value(value).status for value in values] == ["complete", "nan", "nan", "failed"]
-
-
-def test_searches_and_trainings_agree_on_which_metrics_are_better_when_lower():
-    from powmix.metrics.values import DIRECTIONS
-
-    assert {name for name, direction in DIRECTIONS.items() if direction == "minimize"} == set(LOWER_IS_BETTER)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from powmix.runs.identity import CONF, register_resolvers
+from powmix.command.composition import CONF, register_resolvers
 from powmix.search.space import SearchSpace
 from powmix.search.sweep import StudySweep
 

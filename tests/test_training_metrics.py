@@ -9,7 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
-from powmix.metrics.values import DIRECTIONS, LABELS, NonFinitePrediction, UndefinedMetric, evaluate, evaluate_classes
+from powmix.metrics.columns import CONVENTIONS, direction, evaluate, keys, metric
+from powmix.metrics.values import NonFinitePrediction, UndefinedMetric
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +62,16 @@ def test_seven_classes_round_halves_to_even():
 
 
 def test_classification_scores_by_the_largest_entry():
-    found = evaluate_classes([[2, 1, 0], [0, 3, 1], [5, 0, 0]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    found = evaluate("classification", [[2, 1, 0], [0, 3, 1], [5, 0, 0]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
     assert found["Accuracy"] == pytest.approx(2 / 3)
     assert found["Weighted_F1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 
 def test_every_metric_has_a_direction_and_a_label():
-    assert {name for name, way in DIRECTIONS.items() if way == "minimize"} == {"MAE", "Loss"}
-    assert LABELS["mosi"]["Non0_acc_2"] == LABELS["sims"]["Mult_acc_2"] == "Acc-2"
-    assert set(evaluate("mosi", [1, -1], [1, -2])) | {"Loss"} == set(LABELS["mosi"])
+    names = {key for convention in CONVENTIONS for key in keys(convention)}
+    assert {name for name in names if direction(name) == "minimize"} == {"MAE", "Loss"}
+    assert metric("Non0_acc_2").label == metric("Mult_acc_2").label == "Acc-2"
+    assert set(evaluate("mosi", [1, -1], [1, -2])) | {"Loss"} == set(keys("mosi"))
 
 
 def test_values_are_plain_unrounded_floats():
@@ -80,7 +82,7 @@ def test_values_are_plain_unrounded_floats():
 
 def test_metrics_and_settings_import_no_torch():
     code = (
-        "import sys, powmix.metrics.values, powmix.training as t; t.Settings, t.Pruned; print('torch' in sys.modules)"
+        "import sys, powmix.metrics.columns, powmix.training as t; t.Settings, t.Pruned; print('torch' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

@@ -7,14 +7,13 @@ import torch
 from torch import nn
 from training_corpus import PairMixer, tiny_split
 
-from powmix.mixing.mixed import clean
+from powmix.metrics.losses import cross_entropy, l1, mse
+from powmix.mixing import clean
 from powmix.training import Settings, resolve_device
 from powmix.training.batches import evaluation_batches, training_batches
-from powmix.training.losses import cross_entropy, l1, mse
-from powmix.training.optimisation import Optimisation, Plateau
+from powmix.training.mixing_statistics import MixingStatistics, mean_of_epochs
+from powmix.training.optimisation import EarlyStopping, Optimisation
 from powmix.training.seeds import Generators, stream_seeds
-from powmix.training.statistics import MixingStatistics, mean_of_epochs
-from powmix.training.stopping import EarlyStopping
 
 CPU = torch.device("cpu")
 
@@ -66,8 +65,10 @@ def test_sound_clipping_acts_once_on_the_mean():
 def test_the_optimiser_is_adam_with_coupled_decay():
     ours, theirs = nn.Linear(4, 2), nn.Linear(4, 2)
     theirs.load_state_dict(ours.state_dict())
-    ours.parameter_groups = lambda o: [{"params": list(ours.parameters()), "lr": o["lr"], "weight_decay": 0.1}]
-    optimisation = Optimisation(ours, Settings(optimizer={"lr": 0.01}))
+    ours.parameter_groups = lambda o: [
+        {"params": list(ours.parameters()), "lr": o["learning_rate"], "weight_decay": 0.1}
+    ]
+    optimisation = Optimisation(ours, Settings(optimizer={"learning_rate": 0.01}))
     adam = torch.optim.Adam(theirs.parameters(), lr=0.01, weight_decay=0.1)
     x = torch.randn(5, 4)
     for _ in range(4):
@@ -79,15 +80,17 @@ def test_the_optimiser_is_adam_with_coupled_decay():
     torch.testing.assert_close(ours.weight, theirs.weight)
 
 
-def test_the_plateau_schedule_equals_torchs():
+def test_the_plateau_schedule_lowers_the_rate_after_its_patience_and_not_without_one():
     model, losses = Weight(), [1.0, 0.9, 0.95, 0.9, 0.89999, math.nan, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]
-    adam = torch.optim.Adam(model.parameters(), lr=1.0)
-    theirs, ours = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.1, patience=1), Plateau(1, 0.1)
+    ours, rates = Optimisation(model, Settings(plateau_patience=1, factor=0.1)), []
     for loss in losses:
-        theirs.step(loss)
-        assert ours.update(loss) == pytest.approx(adam.param_groups[0]["lr"])
-    assert ours.reductions >= 3
-    assert all(Plateau(None, 0.1).update(1.0) == 1 for _ in range(20))
+        ours.schedule(loss)
+        rates.append(ours.learning_rate)
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001, 0.0001, 0.0001, 1e-5, 1e-5, 1e-6])
+    without = Optimisation(Weight(), Settings())
+    for _ in range(20):
+        without.schedule(1.0)
+    assert without.learning_rate == 0.1
 
 
 def test_early_stopping_counts_epochs_without_an_improvement_of_1e_6():
@@ -112,8 +115,6 @@ def test_row_losses_are_those_of_torch_row_by_row():
     torch.testing.assert_close(mse(prediction, target).mean(), functional.mse_loss(prediction, target))
     expected = functional.cross_entropy(prediction, target, reduction="none")
     torch.testing.assert_close(cross_entropy(prediction, target), expected)
-    stacked = cross_entropy(prediction.expand(2, 7, 3), target.expand(2, 7, 3))
-    assert stacked.shape == (2, 7)
 
 
 def test_streams_of_a_seed_are_distinct_and_repeatable():
@@ -193,7 +194,7 @@ def test_settings_come_from_the_sections_of_the_configuration():
     )
     assert (settings.batch_size, settings.amp, settings.accumulation) == (16, "off", "mean")
     with pytest.raises(ValueError, match="did you mean batch_size"):
-        Settings.from_config(trainer={"batchsize": 16}, optimizer={})
+        Settings.from_config(trainer={"batchsize": 16}, optimizer={"learning_rate": 0.1})
 
 
 def test_a_missing_gpu_is_a_users_mistake():

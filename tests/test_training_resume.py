@@ -12,7 +12,7 @@ import pytest
 import torch
 from training_corpus import Watcher, rows_of, same_weights, science, tiny_train, weights
 
-from powmix.training import Pruned, Settings, train
+from powmix.training import Pruned, Settings, checkpoint, train
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,11 @@ import sys, time, torch
 from pathlib import Path
 from training_corpus import tiny_train
 torch.set_num_threads(1)
-class Slow:
+from powmix.training import Listener
+class Slow(Listener):
     def on_epoch(self, seed, row):
         print(row["epoch"], flush=True)
-    def on_batch(self, seed, epoch, done, total):
-        time.sleep(0.05 if epoch > 2 else 0)
+        time.sleep(0.2 if row["epoch"] > 2 else 0)
 tiny_train(Path(sys.argv[1]), listener=Slow())
 """
 
@@ -111,14 +111,14 @@ def test_a_checkpoint_of_another_model_is_reported(whole, tmp_path):
         tiny_train(tmp_path, listener=Watcher(2))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     state["model"]["head.weight"] = torch.zeros(2, 2)
-    torch.save(state, tmp_path / "checkpoint.pt")
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
     with pytest.warns(UserWarning, match="does not fit this training"):
         assert science(tiny_train(tmp_path)) == science(record)
 
 
 def test_a_damaged_result_is_not_believed(whole, tmp_path):
     tiny_train(tmp_path)
-    (tmp_path / "result.json").write_text('{"schema": 1, "status": "fini')
+    (tmp_path / "result.json").write_text('{"schema": 2, "status": "fini')
     assert science(tiny_train(tmp_path)) == science(whole[0])
 
 

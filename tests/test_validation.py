@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from powmix.command.composition import register_resolvers
 from powmix.command.overrides import check_command, deferred
-from powmix.runs.identity import register_resolvers
 
 register_resolvers()
 
@@ -81,7 +81,7 @@ def test_a_missing_feature_file_is_named():
 
 def test_mistakes_are_found_without_torch():
     code = (
-        "import sys; from powmix.runs.identity import register_resolvers; register_resolvers();"
+        "import sys; from powmix.command.composition import register_resolvers; register_resolvers();"
         "import powmix.__main__; from powmix.command.overrides import check_command;"
         "assert check_command(['mixer.p_mix=2']); assert 'torch' not in sys.modules and 'wandb' not in sys.modules"
     )

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from powmix.data.splits import Split, Splits
-from powmix.mixing.mixed import Mixed, Mixer
-from powmix.models.contract import Encoded, FusionModel
-from powmix.training import Settings, train
+from powmix.mixing import Mixed, Mixer
+from powmix.models import Encoded, FusionModel
+from powmix.training import Listener, Settings, train
 
 WIDTHS = {"text": 6, "audio": 3, "vision": 4}
 
@@ -87,7 +87,7 @@ def tiny_train(folder: Path, mixer: Mixer | None = None, seed: int = 1111, liste
     return train(TinyFusion, tiny_splits(), mixer, Settings(**settings), seed, folder, listener)
 
 
-class Watcher:
+class Watcher(Listener):
     """Remembers the epochs it was told of and raises `error` after epoch `last`."""
 
     def __init__(self, last: int | None = None, error: type[BaseException] = RuntimeError):

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
+from powmix.command.callback import Around
+from powmix.command.composition import CONF, register_resolvers, sweep_name
+from powmix.command.exits import INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
-from powmix.command.overrides import check_command, deferred
-from powmix.runs.identity import CONF, register_resolvers, sweep_name
+from powmix.command.overrides import check_command, deferred, with_quoted_paths
 from powmix.training.interruption import sigterm_as_interrupt
 
 TRUSTED = ["powmix.*", "optuna.*"]
@@ -20,31 +23,43 @@ QUIET_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--shell-completion"
 
 
 def main() -> None:
-    """`powmix` on the command line."""
-    register_resolvers()
-    if not QUIET_FLAGS & set(sys.argv[1:]):
-        arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
-        _stop_on_mistakes(arguments.overrides)
-        if arguments.multirun:
-            waiting = dict(zip(arguments.overrides, deferred(arguments.overrides)))
-            sys.argv[1:] = [waiting.get(text, text) for text in sys.argv[1:]]
-            if not any(text.startswith("sweep=") for text in arguments.overrides):
-                sys.argv.append(f"sweep={sweep_name(arguments.overrides)}")
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    """`powmix` on the command line; command/exits.py says what its exit codes mean."""
     try:
         with sigterm_as_interrupt():
-            hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=TRUSTED)(job)()
+            _main()
     except KeyboardInterrupt:
-        sys.exit("powmix: interrupted; the same command continues")
-    except (ValueError, OSError, HydraException) as error:
-        sys.exit(f"powmix: {error}")
+        leave("interrupted; the same command continues", INTERRUPTED)
+
+
+def _main() -> None:
+    register_resolvers()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    overrides: Sequence[str] = []
+    if not QUIET_FLAGS & set(sys.argv[1:]):
+        sys.argv[1:] = with_quoted_paths(sys.argv[1:])
+        arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
+        overrides = arguments.overrides
+        if arguments.multirun:
+            _stop_on_mistakes(overrides)
+            waiting = dict(zip(overrides, deferred(overrides)))
+            sys.argv[1:] = [waiting.get(text, text) for text in sys.argv[1:]]
+            if not any(text.startswith("sweep=") for text in overrides):
+                sys.argv.append(f"sweep={sweep_name(overrides)}")
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=TRUSTED)(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop_on_mistakes(overrides)
+        leave(str(error), WRONG)
+    except (ValueError, OSError) as error:
+        leave(str(error))
+    if Around.failed:
+        sys.exit(SOME_FAILED)
 
 
 def _stop_on_mistakes(overrides: Sequence[str]) -> None:
-    """Say everything that is wrong with the command line in one message, and stop."""
+    """Says everything that is wrong with the command line in one message, and stops."""
     if errors := check_command(overrides):
-        sys.stderr.write("powmix: " + "\n        ".join(errors) + "\n")
-        sys.exit(2)
+        leave("\n        ".join(errors), WRONG)
 
 
 if __name__ == "__main__":

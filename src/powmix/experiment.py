@@ -1,51 +1,81 @@
-"""One composed configuration -> data, model, mixer -> the seeds -> one result."""
+"""One composed configuration -> data, model, mixer, settings -> the seeds -> one result."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from powmix import mixing, models
 from powmix.data import Splits, load
-from powmix.metrics.values import DIRECTIONS
-from powmix.runs.files import replacing, write_json
-from powmix.runs.provenance import alone_in, command, provenance, spread, watched
-from powmix.tracking import Listener, ProgressBars, QuietLines, WandbListener, listening
-from powmix.training import Pruned, Settings, finished, resolve_device, train_seeds
+from powmix.metrics.columns import direction
+from powmix.metrics.statistics import spread
+from powmix.runs.files import alone_in
+from powmix.runs.provenance import command, provenance
+from powmix.runs.records import finished_seed, refuse_other_schema, write_config, write_variant
+from powmix.tracking import Listener, chosen, listening
+from powmix.training import Pruned, Settings, resolve_device, train_seeds
 
 log = logging.getLogger("powmix")
 
 RECIPES_PATIENCE = 80
 """Optimiser steps in eight epochs of MulT's recipe on MOSI, and about as many of the others'."""
 PATIENT = 50
+SETTINGS = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration stands for. build: a freshly initialised model. splits: on the device that trains."""
+
+    splits: Splits
+    build: Callable[[], models.FusionModel]
+    mixer: mixing.Mixer
+    settings: Settings
+
+
+def parts(config: Mapping[str, Any], splits: Splits | None = None) -> Parts:
+    """Assembles data, model, mixer and settings of a composed configuration (plain values), without training.
+
+    splits: the data, where they are at hand already. ValueError for what is wrong with an option or a file.
+    """
+    settings = Settings.from_config(**{name: config[name] for name in SETTINGS if name in config})
+    mixer = mixing.build(config["mixer"]["name"], _options(config["mixer"]))
+    name, options = config["model"]["name"], _options(config["model"])
+    splits = splits or load(config["dataset"], models.needs(name), settings.task)
+    inputs = models.inputs_of(splits)
+
+    def build() -> models.FusionModel:
+        return models.build(name, options, inputs, config["protocol"])
+
+    return Parts(splits.to(resolve_device(settings.device)), build, mixer, settings)
 
 
 def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, extra: Sequence[Listener] = ()) -> dict:
     """Train every seed of a variant that is not yet trained, and write its result.json.
 
     config: the composed configuration, plain, with `seeds` a list. identity: `signature`, `variant`, `name`,
-    `overrides`, `sweep`. Whatever stops it is raised again, after what was finished has been written down.
+    `overrides`, `sweep`. extra: who listens beside the chosen trackers. Whatever stops it is raised again, after what
+    was finished has been written down. ValueError where the folder holds a run of another schema.
     """
     result = {
-        "schema": 1,
         "status": "running",
         "error": None,
         **identity,
         "command": command(identity["overrides"]),
         "objective": None,
         "objective_metric": config["objective"],
-        "direction": DIRECTIONS[config["objective"]],
+        "direction": direction(config["objective"]),
         "seeds": [],
     }
+    refuse_other_schema(folder)
     with alone_in(folder):
-        with replacing(folder / "config.yaml") as path:
-            path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        write_config(folder, config)
         try:
             _run_seeds(config, result, folder, extra)
             result["status"] = "finished"
@@ -54,34 +84,30 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
             result["error"] = f"{type(error).__name__}: {error}"
             raise
         finally:
-            _summarise(result)
-            write_json(folder / "result.json", result)
+            if result["seeds"]:
+                result |= spread(result["seeds"])
+                result["objective"] = result["mean"]["validation"][result["objective_metric"]]
+            write_variant(folder, result)
     return result
 
 
 def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, extra: Sequence[Listener]) -> None:
     """Train the seeds; `result` gets the records of those that were finished, whatever stops the others."""
-    sections = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
-    settings = Settings.from_config(**{name: config[name] for name in sections})
-    device = resolve_device(settings.device)
     torch.set_num_threads(config["threads"])
-    splits = load(config["dataset"], models.needs(config["model"]["name"]), config["task"])
-    _warn_of_few_steps(settings, len(splits.train))
-    result["provenance"] = provenance(str(device), _facts(splits))
-    inputs, splits = models.inputs_of(splits), splits.to(device)
-    mixer = mixing.build(config["mixer"]["name"], _options(config["mixer"]))
-
-    def build() -> models.FusionModel:
-        return models.build(config["model"]["name"], _options(config["model"]), inputs, config["protocol"])
+    made = parts(config)
+    _warn_of_few_steps(made.settings, len(made.splits.train))
+    result["provenance"] = provenance(str(made.splits.train.target.device), _facts(made.splits))
 
     def place(seed: int) -> Path:
         return folder / f"seed_{seed}"
 
-    with listening([*extra, *_listeners(config, result, folder)]) as listener:
+    with listening([*extra, *chosen(config, result, folder)]) as listener:
         try:
-            result["seeds"] = train_seeds(build, splits, mixer, settings, config["seeds"], place, listener)
+            result["seeds"] = train_seeds(
+                made.build, made.splits, made.mixer, made.settings, config["seeds"], place, listener
+            )
         except BaseException:
-            records = (finished(place(seed), seed) for seed in config["seeds"])
+            records = (finished_seed(place(seed), seed) for seed in config["seeds"])
             result["seeds"] = [record for record in records if record]
             raise
 
@@ -97,24 +123,9 @@ def _warn_of_few_steps(settings: Settings, examples: int) -> None:
         epochs = math.ceil(RECIPES_PATIENCE / steps)
         advice = f"trainer.early_stop={epochs} would wait as long as the recipe does on MOSI"
     log.warning(
-        "%d training examples make %d optimiser step%s an epoch: trainer.early_stop=%d gives up after %d of them; %s",
-        *(examples, steps, "" if steps == 1 else "s", settings.early_stop, steps * settings.early_stop, advice),
+        f"{examples} training examples make {steps} optimiser step{'s' * (steps != 1)} an epoch: trainer.early_stop="
+        f"{settings.early_stop} gives up after {steps * settings.early_stop} of them; {advice}"
     )
-
-
-def _listeners(config: Mapping[str, Any], result: Mapping[str, Any], folder: Path) -> list[Listener]:
-    """The terminal, and W&B where it is asked for."""
-    terminal = (ProgressBars if watched() else QuietLines)(result["name"], config["objective"])
-    if config["tracker"]["name"] != "wandb":
-        return [terminal]
-    return [terminal, WandbListener(config["tracker"], folder, config, result)]
-
-
-def _summarise(result: dict[str, Any]) -> None:
-    """Over the finished seeds: mean, std, interval, and the objective, which is a validation mean."""
-    if result["seeds"]:
-        result |= spread(result["seeds"])
-        result["objective"] = result["mean"]["validation"][result["objective_metric"]]
 
 
 def _facts(splits: Splits) -> dict[str, Any]:
@@ -123,5 +134,4 @@ def _facts(splits: Splits) -> dict[str, Any]:
 
 
 def _options(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of the configuration less its name: keyword arguments."""
     return {key: value for key, value in section.items() if key != "name"}

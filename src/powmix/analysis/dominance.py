@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from powmix.analysis.damage import Damaged, over_probabilities
-from powmix.analysis.predictions import hidden_vectors, of_modality, predictions, score
+from powmix.analysis.hidden import hidden_vectors, of_modality
 from powmix.data.corruption import drop_text, training_mean
 from powmix.training import Solver
 
@@ -30,12 +30,12 @@ def measure(solver: Solver, settings: Mapping[str, Any]) -> Iterator[dict[str, A
     """
     test = solver.splits.test
     clean, with_NC = solver.evaluate(test)
-    without = {"drop": predictions(solver, drop_text(test, 1.0)), "mean": _with_mean_text(solver)}
+    without = {"drop": solver.predict(drop_text(test, 1.0)), "mean": _with_mean_text(solver)}
 
     def losing(without_NC: Tensor) -> Damaged:
         def damaged(p: float, generator: Generator) -> dict[str, float]:
             lost_N1 = torch.rand(len(test), 1, generator=generator) < p
-            return score(solver, test, torch.where(lost_N1, without_NC, with_NC))
+            return solver.score(test, torch.where(lost_N1, without_NC, with_NC))
 
         return damaged
 
@@ -47,7 +47,7 @@ def _with_mean_text(solver: Solver) -> Tensor | None:
     """Predictions (N, C) from the training mean in place of the text; None where no hidden vector is the text's."""
     train, test = solver.splits.train, solver.splits.test
     if "text" in test.features:
-        return predictions(solver, drop_text(test, 1.0, replacement_D=training_mean(train)))
+        return solver.predict(drop_text(test, 1.0, replacement_D=training_mean(train)))
     hidden = hidden_vectors(solver, test)
     names = of_modality(hidden, "text")
     if not names:

@@ -23,9 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from powmix.analysis.predictions import predictions
+from powmix.mixing import Mixed, clean
 from powmix.mixing.convex import spread
-from powmix.mixing.mixed import Hidden, Mixed, clean
 from powmix.training import Solver
 from powmix.training.batches import training_batches
 
@@ -56,7 +55,7 @@ def _mixed_steps(solver: Solver, batches: int) -> Iterator[dict[str, float]]:
         }
 
 
-def _mixed(solver: Solver, hidden: Hidden, target: Tensor) -> Mixed:
+def _mixed(solver: Solver, hidden: dict[str, Tensor], target: Tensor) -> Mixed:
     """The batch mixed for certain; clean where the mixer is none, or one example is alone."""
     if solver.mixer.p_mix == 0 or len(target) < 2:
         return clean(hidden, target)
@@ -92,8 +91,8 @@ def _alignment(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> float:
 def _calibration_error(solver: Solver, levels: Sequence[float], groups: int) -> float:
     valid, test = solver.splits.valid, solver.splits.test
     level_Q = torch.tensor(levels)
-    promised_Q = (valid.target.cpu() - predictions(solver, valid)).flatten().quantile(level_Q)
-    prediction_N = predictions(solver, test).flatten()
+    promised_Q = (valid.target.cpu() - solver.predict(valid)).flatten().quantile(level_Q)
+    prediction_N = solver.predict(test).flatten()
     residual_N = test.target.cpu().flatten() - prediction_N
     parts = [residual_N[rows].unsqueeze(-1) <= promised_Q for rows in prediction_N.argsort().chunk(groups)]
     return torch.stack([(part.float().mean(0) - level_Q).abs().mean() for part in parts]).mean().item()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from powmix import mixing, models
+from powmix import models
 from powmix.data import Splits, load
-from powmix.mixing.mixed import Mixer
-from powmix.models.contract import FusionModel
-from powmix.runs.records import Record, SeedResult
-from powmix.training import Settings, Solver, resolve_device
+from powmix.experiment import Parts, parts
+from powmix.models import FusionModel
+from powmix.runs.files import SeedFolder
+from powmix.runs.records import Record, SeedResult, check_weights
+from powmix.training import Solver
 
-SECTIONS = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
 TOLERANCE = 1e-2
 """How far the test Loss may be from the recorded one before the weights are not those of the record: other devices,
 threads and precisions round differently; another code or other data is far outside."""
@@ -28,11 +26,7 @@ threads and precisions round differently; another code or other data is far outs
 class FinishedRun:
     """What was trained, without its weights."""
 
-    folder: Path
-    splits: Splits
-    mixer: Mixer
-    settings: Settings
-    build: Callable[[], FusionModel]
+    parts: Parts
 
     def solver(self, seed: SeedResult) -> Solver:
         """The seed's solver as it stood when it evaluated the test split; `solver.evaluate` is that very evaluation.
@@ -40,9 +34,10 @@ class FinishedRun:
         ValueError where the weights are missing or are not those of the record; a warning where the test Loss is the
         recorded one only up to rounding.
         """
-        solver = Solver(self.build, self.splits, self.mixer, self.settings, seed.seed, seed.folder)
+        made = self.parts
+        solver = Solver(made.build, made.splits, made.mixer, made.settings, seed.seed, seed.folder)
         solver.begin()
-        solver.model.load_state_dict(_fitting(solver.model, seed.folder / "weights.safetensors"))
+        solver.model.load_state_dict(_fitting(solver.model, SeedFolder(seed.folder)))
         loss, recorded = solver.evaluate(solver.splits.test)[0]["Loss"], seed.test["Loss"]
         if not abs(loss - recorded) <= TOLERANCE * max(1, abs(recorded)):
             raise ValueError(
@@ -63,21 +58,8 @@ def restore(record: Record, device: str = "auto", dataset_path: Path | None = No
     config = record.config
     if not config:
         raise ValueError(f"{record.folder}: config.yaml is missing or unreadable")
-    chosen = dict(config["trainer"]) | {"device": _device(record, device)}
-    settings = Settings.from_config(**{**{name: config[name] for name in SECTIONS}, "trainer": chosen})
-    splits = _data(record, dataset_path)
-    inputs = models.inputs_of(splits)
-
-    def build() -> FusionModel:
-        return models.build(record.model, _options(config["model"]), inputs, config["protocol"])
-
-    mixer = mixing.build(record.mixer, _options(config["mixer"]))
-    return FinishedRun(record.folder, splits.to(resolve_device(settings.device)), mixer, settings, build)
-
-
-def reproducible() -> AbstractContextManager[None]:
-    """cuDNN as training had it."""
-    return torch.backends.cudnn.flags(benchmark=False, deterministic=True)
+    trainer = config["trainer"] | {"device": _device(record, device)}
+    return FinishedRun(parts({**config, "trainer": trainer}, _data(record, dataset_path)))
 
 
 def _device(record: Record, asked: str) -> str:
@@ -108,22 +90,17 @@ def _data(record: Record, path: Path | None) -> Splits:
     return splits
 
 
-def _fitting(model: FusionModel, path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a file, which must be exactly the model's."""
+def _fitting(model: FusionModel, folder: SeedFolder) -> dict[str, Any]:
+    """The weights of a seed, which must be those that it wrote, and exactly the model's."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: an analysis needs the weights of every seed")
+    check_weights(folder)
     try:
-        weights = load_file(path)
+        weights = load_file(folder.weights)
     except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(f"{folder.weights} cannot be read: {error}") from error
     expected = {name: value.shape for name, value in model.state_dict().items()}
     if {name: value.shape for name, value in weights.items()} != expected:
-        raise ValueError(f"{path} holds the weights of another model than config.yaml describes")
+        raise ValueError(f"{folder.weights} holds the weights of another model than config.yaml describes")
     return weights
-
-
-def _options(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key != "name"}

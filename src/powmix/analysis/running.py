@@ -1,6 +1,6 @@
 """From names and a run's folder to `analysis/<name>.json`: what is already measured is not measured again.
 
-The file: {"schema": 1, "name", "settings": what decides the numbers, "measured": {seed: the test Loss that the seed's
+The file: {"schema", "name", "settings": what decides the numbers, "measured": {seed: the test Loss that the seed's
 result recorded}, "rows": [...]}, rows as `report/figures/robustness.py` documents them. It is written after every seed.
 """
 
@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from powmix.analysis.catalogue import ANALYSES, REPETITIONS, choose
-from powmix.runs.files import read_json, write_json
-from powmix.runs.provenance import alone_in
+from powmix.runs.files import alone_in, read_json, write_json
+from powmix.runs.identity import SCHEMA
 from powmix.runs.records import Record, SeedResult, read_record
 
 if TYPE_CHECKING:
     from powmix.analysis.restoring import FinishedRun
 
-SCHEMA = 1
 Row = dict[str, Any]
 OnRow = Callable[[str, int, int], None]
 
@@ -87,7 +86,7 @@ class _Bench:
         return rows
 
     def _measure(self, name: str, seed: SeedResult, settings: Mapping[str, Any]) -> list[Row]:
-        from powmix.analysis.restoring import reproducible
+        from powmix.training.solver import reproducible
 
         rows: list[Row] = []
         with reproducible():

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from powmix.analysis.predictions import hidden_vectors, of_modality, score
+from powmix.analysis.hidden import hidden_vectors, of_modality
 from powmix.data.splits import MODALITIES
+from powmix.metrics.losses import cross_entropy
 from powmix.training import Solver
-from powmix.training.losses import cross_entropy
 
 
 def measure(solver: Solver, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -44,9 +44,9 @@ def _best_head(solver: Solver, x: Sequence[Tensor], penalties: Sequence[float]) 
     train, valid, test = ((part - mean_D) / torch.where(std_D > 0, std_D, 1) for part in x)
     fit = logistic if solver.settings.task == "classification" else ridge
     heads = fit(train, splits.train.target.double().cpu(), penalties)
-    losses = [score(solver, splits.valid, (valid @ w_DC + b_C).float())["Loss"] for w_DC, b_C in heads]
+    losses = [solver.score(splits.valid, (valid @ w_DC + b_C).float())["Loss"] for w_DC, b_C in heads]
     w_DC, b_C = heads[losses.index(min(losses))]
-    return score(solver, splits.test, (test @ w_DC + b_C).float())
+    return solver.score(splits.test, (test @ w_DC + b_C).float())
 
 
 def ridge(x_ND: Tensor, y_NC: Tensor, penalties: Sequence[float]) -> list[tuple[Tensor, Tensor]]:

@@ -1,45 +1,64 @@
-"""What a multirun leaves beside its jobs: sweep.json, and the comparison of its variants. A Hydra callback."""
+"""What happens around a command's jobs: a run's configuration is checked, a sweep gets its record and its table."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from powmix.command.job import task_overrides
-from powmix.runs.files import read_json, write_json
+from powmix.command.composition import plain, task_overrides
+from powmix.command.exits import WRONG, leave
+from powmix.command.validation import check_config
 from powmix.runs.provenance import command, now
+from powmix.runs.records import read_jobs, refuse_other_schema, write_sweep
 
 
-class Comparison(Callback):
-    """Opens the sweep's folder when a multirun starts; writes its table when it ends, also when interrupted."""
+class Around(Callback):
+    """Hydra's callback. Hydra turns its exceptions into warnings: what must stop the command is a SystemExit."""
+
+    failed: ClassVar[int] = 0
+    """Jobs of the last sweep in this process that have no result."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """A single run, composed and not begun: its mistakes stop it before anything is written."""
+        if name := config.hydra.runtime.choices.get("sweeps"):
+            leave(f"sweeps={name} is a comparison or a search, many runs: add -m", WRONG)
+        try:
+            found = check_config(plain(config), config.hydra.runtime.choices)
+        except OmegaConfBaseException as error:
+            found = [str(error).splitlines()[0]]
+        if found:
+            leave("\n        ".join(found), WRONG)
+        _refuse(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        known = read_json(folder / "sweep.json") or {"schema": 1, "name": config.sweep, "created": now()}
-        write_json(
-            folder / "sweep.json",
-            {
-                **known,
-                "command": command(task_overrides(config.hydra), multirun=True),
-                "jobs": collect(folder),
-                "baseline_rule": "mixer=none",
-            },
+        _refuse(folder)
+        write_sweep(
+            folder,
+            name=config.sweep,
+            created=now(),
+            command=command(task_overrides(config.hydra), multirun=True),
+            baseline_rule="mixer=none",
         )
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Also when the sweep was interrupted."""
         folder = Path(config.hydra.sweep.dir)
-        known = read_json(folder / "sweep.json") or {}
-        write_json(folder / "sweep.json", {**known, "jobs": collect(folder)})
+        write_sweep(folder)
+        Around.failed = sum(job["status"] == "failed" for job in read_jobs(folder).values())
         from powmix.report.comparison import write_comparison
 
         sys.stdout.write(write_comparison(folder) + f"\n{folder}/\n")
 
 
-def collect(folder: Path) -> list[dict[str, Any]]:
-    """The records the jobs have written, in the order of their numbers."""
-    records = [read_json(path) for path in folder.glob("*/job.json")]
-    return sorted((record for record in records if record), key=lambda record: record["number"])
+def _refuse(folder: Path) -> None:
+    """A folder that another version of powmix filled is named and left alone."""
+    try:
+        refuse_other_schema(folder)
+    except ValueError as error:
+        leave(str(error))

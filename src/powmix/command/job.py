@@ -11,10 +11,15 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from powmix.command.composition import plain, register_resolvers, task_overrides
+from powmix.command.exits import leave
 from powmix.command.validation import check_config
-from powmix.runs.identity import register_resolvers, seed_list, signature, variant
+from powmix.mistakes import refuse
+from powmix.runs.identity import seed_list, short_name, signature, variant
+from powmix.runs.records import write_job
+from powmix.training.listener import Pruned, TrainingFailed
 
 log = logging.getLogger("powmix")
 
@@ -23,30 +28,28 @@ def job(composed: DictConfig) -> float:
     """One variant, all its seeds; returns the objective (the mean over seeds of the validation metric)."""
     register_resolvers()
     hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN
-    config = OmegaConf.to_container(composed, resolve=True)
-    config["seeds"] = seed_list(config["seeds"])
-    folder = _folder(config, hydra_config)
-    if not multirun:
-        return _run(config, hydra_config, folder)["objective"]
-    return _job_of_a_sweep(config, hydra_config, folder)
+    config = plain(composed)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return _job_of_a_sweep(config, hydra_config)
+    try:
+        return _run(config, hydra_config, Path(hydra_config.runtime.output_dir))["objective"]
+    except (ValueError, OSError, TrainingFailed) as error:
+        leave(str(error))  # raised on, Hydra would print a line of its own before it
 
 
 def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, Any]:
-    """Validate, train what is not yet trained, print the table of a single run."""
-    choices = dict(hydra_config.runtime.choices)
-    errors = check_config(config, choices)
-    if errors:
-        raise ValueError("; ".join(errors))
+    """Train what is not yet trained, analyse it, print the table of a single run."""
     from powmix import experiment
 
-    names = variant(config, choices)
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    config["seeds"] = seed_list(config["seeds"])
+    names = variant(config, hydra_config.runtime.choices)
     identity = {
         "signature": signature(config),
         "variant": names,
-        "name": "/".join(str(names[k]) for k in ("dataset", "model", "mixer", "ablation") if names[k]),
+        "name": short_name(names),
         "overrides": task_overrides(hydra_config),
-        "sweep": config["sweep"] if hydra_config.mode == RunMode.MULTIRUN else None,
+        "sweep": config["sweep"] if multirun else None,
         "trial": {k: config["trial"][k] for k in ("study", "number") if config["trial"][k] is not None},
     }
     listeners = []
@@ -60,18 +63,17 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
         from powmix import analysis
 
         analysis.run(config["analyses"], folder)
-    if hydra_config.mode == RunMode.RUN:
+    if not multirun:
         from powmix.report import describe
 
         sys.stdout.write(describe(folder) + f"\n{folder}/\n")
     return result
 
 
-def _job_of_a_sweep(config: dict[str, Any], hydra_config: Any, folder: Path) -> float:
+def _job_of_a_sweep(config: dict[str, Any], hydra_config: Any) -> float:
     """Run, and leave a record in the sweep's folder; a failing job of a plain multirun stops no other."""
-    from powmix.runs.provenance import write_job
-
     place = Path(hydra_config.runtime.output_dir)
+    folder = (Path(config["outputs"]) / "runs" / signature(config)).absolute()
     record = {
         "number": int(hydra_config.job.num),
         "overrides": task_overrides(hydra_config),
@@ -81,26 +83,16 @@ def _job_of_a_sweep(config: dict[str, Any], hydra_config: Any, folder: Path) -> 
     }
     write_job(place, status="running", **record)
     try:
+        # The command was checked value by value; only here is it known how swept values go together.
+        refuse(check_config(config, hydra_config.runtime.choices))
         record["objective"] = _run(config, hydra_config, folder)["objective"]
         write_job(place, status="finished", **record)
         return record["objective"]
     except BaseException as error:
         record["error"] = f"{type(error).__name__}: {error}"
-        write_job(place, status="pruned" if type(error).__name__ == "Pruned" else "failed", **record)
+        write_job(place, status="pruned" if isinstance(error, Pruned) else "failed", **record)
         if not isinstance(error, Exception) or config["trial"]["id"] is not None:
             raise
         log.error("job %d (%s) failed: %s", record["number"], " ".join(record["overrides"]), record["error"])
         log.debug("job %d", record["number"], exc_info=True)
         return math.nan
-
-
-def _folder(config: dict[str, Any], hydra_config: Any) -> Path:
-    """A single run's folder is Hydra's (by default named by the signature); a sweep's jobs share the runs folder."""
-    if hydra_config.mode == RunMode.RUN:
-        return Path(hydra_config.runtime.output_dir)
-    return (Path(config["outputs"]) / "runs" / signature(config)).absolute()
-
-
-def task_overrides(hydra_config: Any) -> list[str]:
-    """What the user chose; the sweep's name is ours."""
-    return [text for text in hydra_config.overrides.task if not text.startswith(("sweep=", "++trial"))]

@@ -9,32 +9,60 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from powmix.command.validation import ABSENT, RULES, check_config, nearest
-from powmix.runs.identity import CONF
+from powmix.command.composition import CONF, plain
+from powmix.command.validation import check_config
+from powmix.mistakes import nearest
 
 UNCHECKED = ("hydra", "trial")
+NULLABLE = ("ablation", "sweeps")
+"""Groups of which none may be chosen."""
+PATHS = ("dataset.path", "dataset.text_encoder", "model.text.pretrained", "outputs", "hydra.run.dir", "hydra.sweep.dir")
+REFUSED = (HydraException, OmegaConfBaseException, ValueError, TypeError)
+"""What composing a wrong command raises."""
+MOST = 10_000
+"""Values of one override that are checked; a sweep over more is refused."""
 
 
 class Composed(NamedTuple):
     """A configuration under some choice of the swept groups, and what was chosen."""
 
     picked: dict[str, str]
-    config: DictConfig
+    config: dict[str, Any]
     choices: dict[str, Any]
 
 
-def check_command(overrides: Sequence[str]) -> list[str]:
-    """The mistakes of a command line's overrides, sweeps included: every swept value is checked, not their product."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+class Given(NamedTuple):
+    """An override as parsed: its key, every value it stands for, and the options if it chooses a group."""
 
-    with initialize_config_dir(str(CONF)):
-        loader = GlobalHydra.instance().config_loader()
-        return list(dict.fromkeys(_check(overrides, loader)))
+    text: str
+    key: str
+    values: list[Any]
+    options: list[str]
+
+
+def with_quoted_paths(overrides: Sequence[str]) -> list[str]:
+    """The overrides, paths that Hydra's grammar does not read (`file (1).pkl`) in quotes."""
+    parser = OverridesParser.create()
+
+    def quoted(text: str) -> str:
+        key, equals, value = text.partition("=")
+        if key.lstrip("+") not in PATHS or not equals or value[:1] in ("'", '"', "$"):
+            return text
+        try:
+            parser.parse_override(text)
+            return text
+        except HydraException:
+            escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+            return f"{key}='{escaped}'"
+
+    return [quoted(text) for text in overrides]
 
 
 def deferred(overrides: Sequence[str]) -> list[str]:
@@ -56,6 +84,12 @@ def deferred(overrides: Sequence[str]) -> list[str]:
     return ["=choice(".join(text.split("=", 1)) + ")" if waits(text) else text for text in overrides]
 
 
+def check_command(overrides: Sequence[str]) -> list[str]:
+    """The mistakes of a command line's overrides, sweeps included: every swept value is checked, not their product."""
+    with initialize_config_dir(str(CONF)):
+        return list(dict.fromkeys(_mistakes(overrides, GlobalHydra.instance().config_loader())))
+
+
 def _preset_groups(overrides: Sequence[str]) -> dict[str, str]:
     """The groups that the command's preset (`sweeps=table2`) sweeps, less those the command itself chooses."""
     named = dict(text.split("=", 1) for text in overrides if "=" in text)
@@ -65,29 +99,38 @@ def _preset_groups(overrides: Sequence[str]) -> dict[str, str]:
     return {key: str(value) for key, value in params.items() if "." not in key and key not in named}
 
 
-def _check(overrides: Sequence[str], loader: Any) -> Iterator[str]:
-    parser, parsed = OverridesParser.create(loader), []
+def _mistakes(overrides: Sequence[str], loader: Any) -> Iterator[str]:
     preset = [f"{group}={options}" for group, options in _preset_groups(overrides).items()]
+    parser, given = OverridesParser.create(loader), []
     for text in [*overrides, *preset]:
         try:
-            parsed.append(parser.parse_override(text))
-        except HydraException as error:
-            yield f"{text}: {str(error).splitlines()[0]}"
-    groups, values = [], []
-    for override in parsed:
-        if override.key_or_group.split(".")[0].split("/")[0] not in UNCHECKED:
-            options = loader.get_group_options(override.key_or_group)
-            (groups if options else values).append((override, options))
+            given += _read(text, parser, loader)
+        except REFUSED as error:
+            yield f"{text}: {_first_line(error)}"
+    groups, values = ([one for one in given if bool(one.options) is wanted] for wanted in (True, False))
     chosen: dict[str, list[str]] = {}
-    for override, options in groups:
-        if override.is_delete():
-            continue
-        alternatives = [str(v) for v in _alternatives(override)]
-        for option in alternatives:
-            if option not in options and option != "None":
-                yield f"{override.key_or_group}={option}: no such option{nearest(option, options)}"
-        chosen[override.key_or_group] = [o for o in alternatives if o in options or o == "None"]
-    yield from _check_values(chosen, [override for override, _ in values])
+    for one in groups:
+        if one.key in chosen:
+            yield f"{one.key}: chosen twice ({chosen[one.key][0]}, {one.text.partition('=')[2]})"
+        yield from (f"{one.key}={name}: {why}" for name in map(_word, one.values) if (why := _wrong(one, name)))
+        chosen[one.key] = [name for name in map(_word, one.values) if not _wrong(one, name)]
+    yield from _check_values({group: names for group, names in chosen.items() if names}, values)
+
+
+def _read(text: str, parser: OverridesParser, loader: Any) -> list[Given]:
+    """The override; nothing for Hydra's own. ValueError for what may not be removed or added."""
+    [override] = parser.parse_overrides([text])  # unlike parse_override, it knows the groups, for glob(*)
+    key = override.key_or_group
+    if key.split(".")[0].split("/")[0] in UNCHECKED:
+        return []
+    if override.is_delete():
+        if key in NULLABLE:
+            return []
+        raise ValueError(f"{key} cannot be removed; give it a value")
+    values = _alternatives(override)
+    if not values:
+        raise ValueError("it stands for no value")
+    return [Given(text, key, values, list(loader.get_group_options(key)))]
 
 
 def _alternatives(override: Any) -> list[Any]:
@@ -97,99 +140,104 @@ def _alternatives(override: Any) -> list[Any]:
         return [value]
     if override.is_interval_sweep():
         return [value.start, value.end]
-    return list(override.sweep_iterator()) if override.is_discrete_sweep() else []
+    if override.is_range_sweep() and (not value.step or not _is_short(value)):
+        raise ValueError(f"a range needs a step that leads from its start to its stop in at most {MOST} values")
+    return [one.value() if hasattr(one, "value") and callable(one.value) else one for one in override.sweep_iterator()]
 
 
-def _check_values(chosen: dict[str, list[str]], values: list[Any]) -> Iterator[str]:
+def _is_short(bounds: Any) -> bool:
+    return 0 <= (bounds.stop - bounds.start) / bounds.step <= MOST
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None or value == "None" else str(value)
+
+
+def _wrong(given: Given, name: str) -> str | None:
+    """Why a group's option cannot be chosen, or None."""
+    if name == "null":
+        return None if given.key in NULLABLE else f"one must be chosen (one of {', '.join(sorted(given.options))})"
+    if name in given.options:
+        return None
+    return f"no such option{nearest(name, given.options) or f' (one of {chr(44).join(sorted(given.options))})'}"
+
+
+def _check_values(chosen: dict[str, list[str]], values: Sequence[Given]) -> Iterator[str]:
     """Each alternative of each override on top of the first alternative of all others."""
-    first = {group: options[0] for group, options in chosen.items() if options}
+    first = {group: options[0] for group, options in chosen.items()}
     swept = [{**first, group: option} for group, options in chosen.items() for option in options[1:]]
     composed: list[Composed] = []
     for picked in [first, *swept]:
-        config, choices, errors = _compose(picked)
-        yield from errors
-        if config is not None:
-            composed.append(Composed(picked, config, choices))
+        try:
+            composed.append(_compose(picked))
+        except REFUSED as error:
+            yield _first_line(error)
     if not composed or composed[0].picked is not first:
         return
-    settings = [(o.key_or_group, _alternatives(o)) for o in values if not (o.is_add() or o.is_delete())]
-    for key, alternatives in settings:
-        yield from _check_key(composed, key, alternatives)
+    for one in values:
+        yield from _check_key(composed, one)
     for one in composed:
-        known = {key: told for key, told in settings if told and _value(one.config, key) is not ABSENT}
-        start = one.config.copy()
-        for key, alternatives in known.items():
-            OmegaConf.update(start, key, alternatives[0])
-        yield from check_config(_plain(start), one.choices)
-        for key, alternatives in known.items() if one is composed[0] else ():
-            for value in alternatives[1:]:
-                trial = start.copy()
-                OmegaConf.update(trial, key, value)
-                yield from check_config(_plain(trial), one.choices)
+        known = [given for given in values if _get(one.config, given.key) is not ABSENT]
+        start = _with(one.config, {given.key: given.values[0] for given in known})
+        yield from _check_composed(start, one.choices)
+        for given in known if one is composed[0] else ():
+            for value in given.values[1:]:
+                yield from _check_composed(_with(start, {given.key: value}), one.choices)
 
 
-def _check_key(composed: Sequence[Composed], key: str, alternatives: Sequence[Any]) -> Iterator[str]:
-    """A key must exist under every choice of the swept groups, and its values be of its default's kind."""
-    having = [one for one in composed if _value(one.config, key) is not ABSENT]
+def _check_composed(config: Any, choices: Mapping[str, Any]) -> list[str]:
+    try:
+        return check_config(plain(OmegaConf.create(config)), choices)
+    except OmegaConfBaseException as error:
+        return [_first_line(error)]
+
+
+def _check_key(composed: Sequence[Composed], given: Given) -> Iterator[str]:
+    """A key must exist under every choice of the swept groups."""
+    having = [one for one in composed if _get(one.config, given.key) is not ABSENT]
     if not having:
         keys = [name for one in composed for name in (*_dotted(one.config), *one.choices)]
-        yield f"{key}: no such key or group{nearest(key, list(dict.fromkeys(keys)))}"
+        yield f"{given.key}: no such key or group{nearest(given.key, dict.fromkeys(keys))}"
         return
-    group = key.partition(".")[0]
+    group = given.key.partition(".")[0]
     for one in composed:
         if one not in having:
-            yield f"{key}: {group}={one.picked.get(group, one.choices.get(group))} has no such option"
-    for value in alternatives:
-        yield from _check_type(having[0].config, key, value)
+            yield f"{given.key}: {group}={one.picked.get(group, one.choices.get(group))} has no such option"
 
 
-def _value(config: DictConfig, key: str) -> Any:
-    return OmegaConf.select(config, key, default=ABSENT)
+def _compose(groups: dict[str, str]) -> Composed:
+    """The configuration with these group choices."""
+    composed = compose("config", [f"{group}={name}" for group, name in groups.items()], return_hydra_config=True)
+    choices = dict(composed.hydra.runtime.choices)
+    config = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    return Composed(groups, OmegaConf.to_container(config), choices)
 
 
-def _compose(groups: Mapping[str, str]) -> tuple[DictConfig | None, dict[str, Any], list[str]]:
-    """The configuration with these group choices, what was chosen, and why it could not be composed."""
-    from hydra import compose
-
-    texts = [f"{group}={'null' if option == 'None' else option}" for group, option in groups.items()]
-    try:
-        config = compose("config", overrides=texts, return_hydra_config=True)
-    except HydraException as error:
-        return None, {}, [str(error).splitlines()[0]]
-    choices = dict(config.hydra.runtime.choices)
-    return OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), choices, []
+ABSENT = object()
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "sweep"]), resolve=True)
+def _get(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(config, Mapping) or part not in config:
+            return ABSENT
+        config = config[part]
+    return config
 
 
-def _dotted(config: Any, prefix: str = "") -> Iterator[str]:
-    for key, value in (
-        OmegaConf.to_container(config, resolve=False).items() if isinstance(config, DictConfig) else config.items()
-    ):
+def _with(config: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with other values at dotted keys; sections are merged, as Hydra merges them."""
+    changed = OmegaConf.create(config)
+    for key, value in values.items():
+        OmegaConf.update(changed, key, value, merge=True)
+    return OmegaConf.to_container(changed)
+
+
+def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
         yield prefix + key
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{key}.")
 
 
-def _check_type(base: DictConfig, key: str, value: Any) -> Iterator[str]:
-    """A value must be of its default's kind: number, text, yes or no, list, section."""
-    default = OmegaConf.select(base, key)
-    if default is None or value is None or key in RULES or key.startswith(("trainer.", "schedule.")):
-        return
-    kinds = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        list: "a list",
-        dict: "a section",
-    }
-    plain = OmegaConf.to_container(default) if OmegaConf.is_config(default) else default
-    want = next(kind for kind in kinds if isinstance(plain, kind))
-    given = value if not isinstance(value, int) or isinstance(value, bool) or want is not float else float(value)
-    if want is str and isinstance(value, int | float | bool):
-        return
-    if not isinstance(given, want) or (want is int and isinstance(value, bool)):
-        yield f"{key} must be {kinds[want]}, got {value!r}"
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,107 +1,117 @@
-"""The mistakes in the values of a composed configuration, found without torch and before anything trains.
+"""The mistakes in a composed configuration, found without torch and before anything trains.
 
-Each message gives the name, what was got, what is allowed, and the nearest match.
+What an option may be stands with its owner: mixers and models in their `options`, the data's in data/options, the
+loop's in Settings. Here stand the options that belong to nobody else, and what no single value shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
 from powmix.data.pretrained import check_encoder
-from powmix.metrics.values import LABELS
+from powmix.metrics.columns import keys
+from powmix.mistakes import Rule, broken, choice, is_count, nearest, optional, unknown
 from powmix.mixing import checks
-from powmix.mixing.checks import Rule, choice, count
 from powmix.training.settings import TASKS, Settings
 
 
-def nearest(word: str, allowed: Sequence[str]) -> str:
-    """` (did you mean X?)`, or the short list of what is allowed, or nothing."""
-    close = get_close_matches(word, allowed, n=1, cutoff=0.5)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f" (one of {', '.join(sorted(allowed))})" if 0 < len(allowed) <= 24 else ""
+def _are_seeds(value: Any) -> bool:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return len(value) > 0 and all(map(is_count, value)) and len(set(value)) == len(value)
+    return is_count(value, 1) and value <= MOST_SEEDS
 
 
-def _seeds(value: Any) -> bool:
-    at_least_0 = count(0)[0]
-    if isinstance(value, int):
-        return count(1)[0](value)
-    return (
-        isinstance(value, Sequence) and len(value) > 0 and all(map(at_least_0, value)) and len(set(value)) == len(value)
-    )
+MOST_SEEDS = 100_000
+TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "text")
 
-
-RULES: dict[str, Rule] = {
-    **{f"mixer.{name}": rule for name, rule in checks.RULES.items()},
-    "seeds": (_seeds, "how many (>= 1), or a list of different seeds >= 0"),
+ROOT: dict[str, Rule] = {
     "task": choice(*TASKS),
-    "threads": count(1),
-    "analyses": (
-        lambda value: isinstance(value, Sequence) and set(value) <= {*ANALYSES, "all"},
+    "seeds": Rule(_are_seeds, f"how many (1 .. {MOST_SEEDS}), or a list of different seeds >= 0"),
+    "objective": TEXT,
+    "analyses": Rule(
+        lambda value: (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and all(isinstance(name, str) and name in (*ANALYSES, "all") for name in value)
+        ),
         f"a list of {', '.join(ANALYSES)}, all",
     ),
-    "dataset.fraction": (lambda value: checks.is_number(value) and 0 < value <= 1, "a number within (0, 1]"),
-    "optimizer.learning_rate": checks.POSITIVE,
-    "optimizer.weight_decay": (lambda value: checks.is_number(value) and value >= 0, "a number >= 0"),
+    "threads": Rule(lambda value: is_count(value, 1) and value <= 1024, "a whole number within [1, 1024]"),
+    "outputs": TEXT,
+    "sweep": optional(TEXT),
+}
+SECTIONS = ("dataset", "model", "protocol", "trainer", "mixer", "tracker", "optimizer", "schedule", "loss", "trial")
+TRACKER: dict[str, Rule] = {
+    "name": TEXT,
+    "project": TEXT,
+    "entity": optional(TEXT),
+    "mode": choice("auto", "online", "offline"),
+    "tags": Rule(lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
 }
 
 
 def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
-    """The mistakes in the values of a composed configuration (plain dict), one line each."""
-    errors = [
-        f"{key} must be {allowed}, got {value!r}"
-        for key, (valid, allowed) in RULES.items()
-        if (value := _get(config, key)) is not ABSENT and not valid(value)
+    """The mistakes in a composed configuration (plain values), a sentence each. choices: the chosen option by group."""
+    known = (*ROOT, *SECTIONS)
+    missing = [name for name in known if name not in config]
+    found = [
+        *(f"{name} is missing: it cannot be removed" for name in missing),
+        *(f"{name}: no such key{nearest(name, known)}" for name in config if name not in known),
+        *broken(ROOT, {name: config[name] for name in ROOT if name in config}),
     ]
-    return [*errors, *_training(config), *_relations(config, choices)]
+    sections = [name for name in SECTIONS if name not in ("loss", "schedule", *missing)]
+    wrong = [name for name in sections if not isinstance(config[name], Mapping)]
+    found += [f"{name} must be a section, got {config[name]!r}" for name in wrong]
+    if missing or wrong:
+        return found
+    found += [*_training(config), *_mixer(config["mixer"]), *_tracker(config["tracker"]), *_dataset(config["dataset"])]
+    return [*found, *_relations(config, choices)]
 
 
 def _training(config: Mapping[str, Any]) -> Iterator[str]:
     """What the training room says of its sections."""
-    if config["task"] in TASKS:
+    if ROOT["task"].allows(config["task"]):
         names = ("trainer", "optimizer", "schedule", "loss", "task", "protocol")
         try:
             Settings.from_config(**{name: config[name] for name in names})
         except ValueError as error:
-            yield str(error).removeprefix("training settings: ")
+            yield from str(error).removeprefix("training settings: ").split("; ")
+
+
+def _mixer(mixer: Mapping[str, Any]) -> Iterator[str]:
+    for error in checks.mistakes({key: value for key, value in mixer.items() if key != "name"}):
+        yield f"mixer.{error}"
+
+
+def _tracker(tracker: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"tracker: {error}" for error in unknown(tracker, TRACKER, "option"))
+    yield from broken(TRACKER, tracker, "tracker.")
+
+
+def _dataset(dataset: Mapping[str, Any]) -> Iterator[str]:
+    if dataset["name"] == "synthetic":
+        return
+    path = dataset.get("path")
+    if not isinstance(path, str) or not path:
+        yield f"dataset.path: {dataset['name']} needs its feature file, got {path!r}: see `powmix-data where`"
+    elif not Path(path).expanduser().is_file():
+        yield f"dataset.path: no file {path!r}"
 
 
 def _relations(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterator[str]:
     """What no single value shows."""
-    dataset, task, mixer = config["dataset"], config["task"], config["mixer"]["name"]
+    task, mixer = config["task"], config["mixer"]["name"]
     if choices.get("ablation") and mixer != "powmix":
         yield f"ablation={choices['ablation']}: an ablation removes a part of PowMix, but mixer={mixer}"
-    metrics = LABELS["classification" if task == "classification" else "sims" if dataset["name"] == "sims" else "mosi"]
+    convention = "sims" if config["dataset"]["name"] == "sims" else "mosi"
+    metrics = keys("classification" if task == "classification" else convention)
     if config["objective"] not in metrics:
         yield f"objective must be a validation metric ({', '.join(metrics)}), got {config['objective']!r}"
-    if dataset["name"] != "synthetic":
-        path = dataset.get("path")
-        if not path:
-            yield f"dataset.path: {dataset['name']} needs its feature file: see `powmix-data where`"
-        elif not Path(path).expanduser().is_file():
-            yield f"dataset.path: no file {path!r}"
-    yield from _encoder(config["model"])
-
-
-def _encoder(model: Mapping[str, Any]) -> Iterator[str]:
-    """A text encoder that is not on this machine is known before any data is loaded."""
-    if "text" in model:
+    if isinstance(text := config["model"].get("text"), Mapping):
         try:
-            check_encoder(model["text"]["pretrained"])
+            check_encoder(text["pretrained"])
         except ValueError as error:
             yield str(error)
-
-
-ABSENT = object()
-
-
-def _get(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        if not isinstance(config, Mapping) or part not in config:
-            return ABSENT
-        config = config[part]
-    return config

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from powmix.metrics.columns import Metric
-from powmix.report.statistics import Comparison, compare, correct
+from powmix.metrics.statistics import Comparison, compare, correct
 from powmix.report.table import Row, Table
 from powmix.report.verdict import judge, show_interval
 from powmix.runs.records import Record

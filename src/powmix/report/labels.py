@@ -10,8 +10,8 @@ from powmix.runs.records import Record
 
 # Overrides that name the row already, or do not change the science.
 UNTOLD = {"dataset", "model", "mixer", "ablation", "protocol", "recipe", "seeds", "outputs", "tracker", "sweep"}
-UNTOLD |= {"sweeps", "verbosity", "dataset.path", "trainer.device", "trainer.workers", "trainer.stack", "name"}
-UNTOLD |= {"dataset.cache", "trainer.checkpoint", "protocol.name"}
+UNTOLD |= {"sweeps", "dataset.path", "trainer.device"}
+UNTOLD |= {"trainer.checkpoint", "protocol.name", "name", "schema"}
 UNTOLD_SECTIONS = ("hydra", "tracker", "trial")
 
 # Sections of a configuration that shape a run, mixing aside.

@@ -7,12 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from powmix.metrics.columns import Metric
+from powmix.metrics.statistics import MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
 from powmix.report import analyses
 from powmix.report import lines as printed
 from powmix.report.lines import Line, Published, Text
 from powmix.report.published import PublishedTable
 from powmix.report.run_cards import anchor, fallback_table, run_card
-from powmix.report.statistics import MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
 from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import ALPHA, show_interval, verdicts
 from powmix.runs.collection import Collection, Failure

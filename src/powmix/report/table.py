@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
+from powmix.metrics.statistics import Comparison, Summary, compare, correct, summarise
 from powmix.report import labels
-from powmix.report.statistics import Comparison, Summary, compare, correct, summarise
 from powmix.runs.records import Record
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from statistics import fmean
 
 from powmix.metrics.columns import Metric
-from powmix.report.statistics import MIN_INTERVAL, Comparison
+from powmix.metrics.statistics import MIN_INTERVAL, Comparison
 from powmix.report.table import Row, Table
 
 ALPHA = 0.05

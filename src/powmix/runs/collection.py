@@ -1,14 +1,15 @@
 """Paths (run folders, sweep folders, roots such as outputs/) -> the variants in them and what went wrong."""
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from powmix.runs.records import Record, read_analysis, read_json, read_record
+from powmix.mistakes import nearest
+from powmix.runs.files import read_json
+from powmix.runs.identity import SCHEMA
+from powmix.runs.records import FINISHED, Record, damaged_seeds, read_analysis, read_jobs, read_record
 
 MAX_DEPTH = 6
-FINISHED = "finished"
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,8 @@ def _existing(path: Path) -> Path:
     parent = path.parent
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent
-    near = difflib.get_close_matches(path.name, [child.name for child in parent.iterdir() if child.is_dir()], n=1)
-    hint = f"; nearest: {parent / near[0]}" if near else f"; {parent} exists but has no folder with a similar name"
-    raise ValueError(f"{path} does not exist{hint}")
+    hint = nearest(path.name, [child.name for child in parent.iterdir() if child.is_dir()])
+    raise ValueError(f"{path} does not exist{hint}; {parent} does")
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -94,10 +94,10 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 def _read_sweep(folder: Path, collection: Collection) -> list[Path]:
     """The run folders of a sweep's jobs; jobs without one are noted as failures."""
     collection.sweeps.append(folder)
-    jobs = _jobs(folder, collection)
+    jobs = read_jobs(folder)
+    collection.failures += _broken_records(folder, jobs)
     runs = []
-    for number in sorted(jobs):
-        job = jobs[number]
+    for number, job in jobs.items():
         run = _run_folder(folder, job.get("run"))
         if run is not None:
             runs.append(run)
@@ -106,20 +106,15 @@ def _read_sweep(folder: Path, collection: Collection) -> list[Path]:
     return runs
 
 
-def _jobs(folder: Path, collection: Collection) -> dict[int, dict]:
-    """Job records by number; a job's own file is newer than its copy in sweep.json."""
-    jobs: dict[int, dict] = {}
-    for path in [folder / "sweep.json", *sorted(folder.glob("[0-9]*/job.json"))]:
-        if not path.is_file():
-            continue
-        try:
-            content = read_json(path)
-            listed = content.get("jobs") or [] if path.name == "sweep.json" else [content]
-            jobs.update({int(job["number"]): job for job in listed})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            name = str(path.relative_to(folder.parent))
-            collection.failures.append(Failure(name, "corrupt", str(error), path.parent))
-    return jobs
+def _broken_records(sweep: Path, jobs: Container[int]) -> Iterator[Failure]:
+    """Records of a sweep that cannot be read, or are of another version of powmix."""
+    for path in [sweep / "sweep.json", *sorted(sweep.glob("[0-9]*/job.json"))]:
+        content = read_json(path) or {}
+        if path.is_file() and content.get("schema") != SCHEMA:
+            reason = f"schema {content['schema']!r}" if "schema" in content else "not valid JSON, or another version's"
+            yield Failure(str(path.relative_to(sweep.parent)), "corrupt", f"{path.name}: {reason}", path.parent)
+        elif path.name == "job.json" and content and content.get("number") not in jobs:
+            yield Failure(str(path.relative_to(sweep.parent)), "corrupt", f"{path.name} has no number", path.parent)
 
 
 def _run_folder(sweep: Path, run: str | None) -> Path | None:
@@ -144,7 +139,7 @@ def _failed_job(sweep: Path, number: int, job: dict, run: Path | None) -> Failur
 def _read_run(folder: Path, collection: Collection) -> None:
     try:
         record = read_record(folder)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         if any(failure.folder == folder for failure in collection.failures):
             return
         name = f"{folder.parent.name}/{folder.name}"
@@ -153,7 +148,7 @@ def _read_run(folder: Path, collection: Collection) -> None:
         return
     if record.seeds and record.status != "pruned":
         collection.records.append(record)
-    collection.failures += _broken_analyses(record)
+    collection.failures += [*_broken_analyses(record), *_damaged_seeds(record)]
     if record.status != FINISHED and not _is_noted(record, collection):
         collection.failures.append(Failure(record.name, record.status, _reason(record), folder, record.command))
     elif record.status == FINISHED and not record.seeds:
@@ -169,6 +164,11 @@ def _broken_analyses(record: Record) -> list[Failure]:
         except ValueError as error:
             found.append(Failure(f"{record.name}, analysis {path.stem}", "corrupt", str(error), path.parent))
     return found
+
+
+def _damaged_seeds(record: Record) -> Iterator[Failure]:
+    for place, reason in damaged_seeds(record.folder):
+        yield Failure(f"{record.name}, {place.name}", "damaged", reason, place, record.command)
 
 
 def _is_noted(record: Record, collection: Collection) -> bool:

@@ -1,31 +1,148 @@
-"""What a seed leaves in its folder. A file is written beside its place and renamed into it: never half there."""
+"""Files of a run: where they lie, and how they are written so that neither a kill nor a power cut loses them.
+
+A file is written beside its place, synced, renamed into its place, and the folder is synced: what is told to be on disk
+is on disk, whole.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import logging
 import math
 import os
+import shutil
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from filelock import FileLock, Timeout
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger("powmix")
+
+
+@dataclass(frozen=True)
+class SeedFolder:
+    """The files of one seed. checkpoint stands until the seed is finished, the others from then on."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def outcome(self) -> tuple[Path, ...]:
+        """What a finished seed leaves beside its result."""
+        return self.history, self.weights, self.predictions
+
+    def clear(self) -> None:
+        """Removes all of them."""
+        for path in (self.checkpoint, *self.outcome, self.result):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Holds a folder: a second process that wants the same run says so, waits, and then finds it finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        whose = holder.read_text("utf-8") if holder.is_file() else "another process"
+        log.info("%s: %s works here: waiting for it", folder, whose)
+        lock.acquire()
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
+        remove_leftovers(folder)
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files that killed processes left; the caller holds the folder.
+
+    A finished seed's checkpoint goes, too: the process was killed between its result and the checkpoint's removal.
+    """
+    for path in [*folder.glob(".*.tmp"), *folder.glob("seed_*/.*.tmp")]:
+        path.unlink(missing_ok=True)
+    for path in folder.glob("seed_*/checkpoint.pt"):
+        if (read_json(path.with_name("result.json")) or {}).get("status") == "finished":
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes the place of `path` if nothing is raised."""
+    """A temporary path to write to; once written it is synced and takes the place of `path`, if nothing is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; its files are synced and it takes the place of `path`, if nothing is raised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            sync(file)
+        sync(temporary)
+        if path.exists():
+            os.rename(path, aside := path.with_name(f".{path.name}.{os.getpid()}.{time.time_ns()}.tmp"))
+            shutil.rmtree(aside, ignore_errors=True)
+        os.rename(temporary, path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk itself."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -35,10 +152,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object; None if it is not there or is not JSON."""
+    """The file's object; None if it is not there, cannot be read or is not a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -59,11 +176,33 @@ def write_predictions(path: Path, ids: Sequence[str], target_NC: np.ndarray, pre
     _write_csv(path, header, ([i, t.item(), *p.tolist()] for i, t, p in zip(ids, target_N, prediction_NC, strict=True)))
 
 
+def read_columns(path: Path) -> dict[str, list[float]]:
+    """The columns of a CSV file but `id`, as numbers; empty where the file is absent, NaN where a cell is no number."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {key: [_number(row.get(key)) for row in rows] for key in (rows[0] if rows else {}) if key and key != "id"}
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text is not None else float("nan")
+    except ValueError:
+        return float("nan")
 
 
 def _finite(value: Any) -> Any:

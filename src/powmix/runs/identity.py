@@ -1,27 +1,25 @@
-"""Where the configuration lives and what is derived from it: signature, sweep name, variant. Imports no torch."""
+"""Which run a configuration is: its signature, its seeds, its names. Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
-"""Raised when the same configuration starts to mean another computation: old runs are then not reused."""
+SCHEMA = 2
+"""The version of everything a run leaves on disk and of what its configuration means. Raised when either changes: runs
+of another schema are named as such and left alone."""
 
-PACKAGE = Path(__file__).resolve().parents[1]
-CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
-"""The configuration tree: inside the installed package, or beside src/ in a clone."""
-
-SCIENCE = ("task", "dataset", "model", "protocol", "trainer", "optimizer", "schedule", "loss", "mixer", "objective")
+SCIENCE = ("task", "dataset", "model", "protocol", "trainer", "optimizer", "schedule", "loss", "mixer")
+"""The sections that decide a run's numbers. `objective` is none: it chooses what a search reports, and no weight."""
 NOT_SCIENCE = {
-    "dataset": ("path", "cache"),
-    "trainer": ("device", "checkpoint", "stack"),
+    "dataset": ("path",),
+    "trainer": ("device", "checkpoint"),
     "protocol": ("name",),
 }
+"""Keys of those sections that decide no number."""
 DEFAULT_SEED = 1111
 
 
@@ -60,26 +58,8 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
     return list(range(DEFAULT_SEED, DEFAULT_SEED + seeds)) if isinstance(seeds, int) else list(seeds)
 
 
-def sweep_name(overrides: Sequence[str]) -> str:
-    """The folder of a multirun: the sweep's own name, and where overrides change it, their values and a short hash.
-
-    The same command gives the same name, so it continues its own work.
-    """
-    named = next((o.split("=", 1)[1] for o in overrides if o.startswith("sweeps=")), None)
-    rest = sorted(
-        o
-        for o in overrides
-        if "=" in o and not o.startswith(("sweeps=", "hydra", "tracker", "outputs=", "trainer.device="))
-    )
-    if named and not rest:
-        return named
-    values = "-".join(re.sub(r"[^\w.]+", "_", Path(o.split("=", 1)[1]).name) for o in rest)[:48].strip("_-")
-    digest = hashlib.sha256("\n".join(rest).encode()).hexdigest()[:6]
-    return "-".join(part for part in (named, values, digest) if part)
-
-
 def variant(config: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
-    """The names a table needs: dataset, model, mixer, ablation, protocol, task."""
+    """The names a table needs: dataset, model, mixer, ablation, protocol, task. choices: the chosen option by group."""
     ablation = choices.get("ablation")
     return {
         "dataset": config["dataset"]["name"],
@@ -91,12 +71,6 @@ def variant(config: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def register_resolvers() -> None:
-    """`${signature:}` for conf/config.yaml."""
-    from omegaconf import OmegaConf
-
-    def of_root(_root_: Any) -> str:
-        sections = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
-        return signature(OmegaConf.to_container(sections, resolve=True))
-
-    OmegaConf.register_resolver("signature", of_root, replace=True)
+def short_name(names: Mapping[str, Any]) -> str:
+    """A variant in one word: `mosi/mult/powmix`, the ablation behind it where there is one."""
+    return "/".join(str(names[key]) for key in ("dataset", "model", "mixer", "ablation") if names[key])

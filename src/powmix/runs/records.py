@@ -1,14 +1,31 @@
-"""One finished (or half finished) variant as its folder tells it: `result.json`, `config.yaml`, `seed_*/`."""
+"""What runs and sweeps leave as records, written and read here and nowhere else.
 
-import csv
-import json
-from collections.abc import Mapping
+seed_*/result.json: one seed. result.json: a variant, all its seeds, with config.yaml beside it. job.json: one job of a
+sweep. sweep.json: a sweep and its jobs. analysis/NAME.json: what an analysis measured.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+import yaml
+
+from powmix.runs.files import SeedFolder, file_sha256, read_columns, read_json, replacing, write_json
+from powmix.runs.identity import SCHEMA, short_name
+
+log = logging.getLogger("powmix")
+
+FINISHED = "finished"
+SEED_KEYS = ("seed", "best_epoch", "epochs", "seconds", "validation", "test", "mixing", "folder")
+
+
+# --- one seed ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -26,16 +43,91 @@ class SeedResult:
 
     def history(self) -> dict[str, list[float]]:
         """Columns of history.csv (empty where the file is absent); an unreadable cell is NaN."""
-        return _read_columns(self.folder / "history.csv")
+        return read_columns(SeedFolder(self.folder).history)
 
     def targets(self) -> list[float]:
         """The test labels that predictions.csv carries (empty where the file is absent)."""
-        return _read_columns(self.folder / "predictions.csv").get("target", [])
+        return read_columns(SeedFolder(self.folder).predictions).get("target", [])
+
+
+def write_seed(folder: SeedFolder, status: str, record: Mapping[str, Any], **more: Any) -> None:
+    """A seed's result.json; of a finished one with size and SHA-256 of every file it leaves."""
+    files = {}
+    if status == FINISHED:
+        files = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in folder.outcome}
+    write_json(folder.result, {"schema": SCHEMA, "status": status, **record, "files": files, **more})
+
+
+def finished_seed(folder: Path, seed: int) -> dict[str, Any] | None:
+    """The record of a seed that was trained to its end in `folder`, else None.
+
+    A result that is damaged, or whose files are, is told in a warning and not believed.
+    """
+    place = SeedFolder(folder)
+    content = read_json(place.result)
+    if content is None or content.get("status") != FINISHED or content.get("seed") != seed:
+        return None
+    if found := damage(place, content):
+        log.warning("seed %d: %s: it is trained again", seed, found)
+        return None
+    return {key: content[key] for key in SEED_KEYS}
+
+
+def damage(folder: SeedFolder, content: Mapping[str, Any]) -> str | None:
+    """What is wrong with a finished seed on disk, in words, or None.
+
+    Small files are hashed; weights are compared by size only, and hashed by who loads them (`check_weights`).
+    """
+    if not _is_seed(content) or content.get("schema") != SCHEMA or not isinstance(content.get("files"), Mapping):
+        return f"{folder.result} is not a result that powmix wrote"
+    for path in folder.outcome:
+        known = content["files"].get(path.name)
+        if not path.is_file():
+            return f"{path} is missing"
+        if not isinstance(known, Mapping) or path.stat().st_size != known.get("bytes"):
+            return f"{path} is not as long as it was written"
+        if path != folder.weights and file_sha256(path) != known.get("sha256"):
+            return f"{path} has changed since it was written"
+    return None
+
+
+def check_weights(folder: SeedFolder) -> None:
+    """ValueError where a finished seed's weights are missing or are not those that were written."""
+    if not folder.weights.is_file():
+        raise ValueError(f"{folder.weights} is missing: an analysis needs the weights of every seed")
+    known = (read_json(folder.result) or {}).get("files", {}).get(folder.weights.name, {})
+    if file_sha256(folder.weights) != known.get("sha256"):
+        raise ValueError(f"{folder.weights} has changed since it was written: train the seed again")
+
+
+def _is_seed(entry: Mapping[str, Any]) -> bool:
+    """Whether a seed's entry has the types that training gives it, and no metric is missing."""
+    return (
+        set(SEED_KEYS) <= entry.keys()
+        and all(type(entry[key]) is int for key in ("seed", "best_epoch", "epochs"))
+        and is_finite(entry["seconds"])
+        and _are_numbers(entry["validation"])
+        and _are_numbers(entry["test"])
+        and entry["validation"].keys() == entry["test"].keys()
+        and isinstance(entry["mixing"], Mapping)
+    )
+
+
+def _are_numbers(metrics: Any) -> bool:
+    return isinstance(metrics, Mapping) and bool(metrics) and all(map(is_finite, metrics.values()))
+
+
+def is_finite(value: Any) -> bool:
+    """A number that is neither NaN nor infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# --- a variant --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Record:
-    """One variant: a run without its seed."""
+    """One variant as its folder tells it: a run without its seed."""
 
     folder: Path
     signature: str
@@ -55,19 +147,12 @@ class Record:
 
     @property
     def name(self) -> str:
-        parts = [self.dataset, self.model, self.mixer] + ([self.ablation] if self.ablation else [])
-        return "/".join(parts)
+        return short_name({key: getattr(self, key) for key in ("dataset", "model", "mixer", "ablation")})
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.yaml as nested plain values; empty where it is absent or unreadable."""
-        import yaml
-
-        try:
-            loaded = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
-            return {}
-        return loaded if isinstance(loaded, dict) else {}
+        return read_config(self.folder) or {}
 
     def option(self, path: str, default: Any = None) -> Any:
         """A value of config.yaml by its dotted name (`mixer.n_out`)."""
@@ -79,16 +164,14 @@ class Record:
         return node
 
     def mixing_options(self) -> dict[str, Any]:
-        """The mixer section with the ablation's values on top, as training saw it."""
-        ablation = self.config.get("ablation")
-        values = {k: v for k, v in ablation.items() if k != "name"} if isinstance(ablation, Mapping) else {}
+        """The mixer section."""
         mixer = self.config.get("mixer")
-        return {**(mixer if isinstance(mixer, Mapping) else {}), **values}
+        return dict(mixer) if isinstance(mixer, Mapping) else {}
 
     def values(self, key: str, split: str = "test") -> dict[int, float]:
         """{seed: value} of one metric, seeds without a finite value left out."""
         found = {s.seed: getattr(s, split).get(key) for s in self.seeds}
-        return {seed: float(value) for seed, value in found.items() if _is_finite(value)}
+        return {seed: float(value) for seed, value in found.items() if is_finite(value)}
 
     def analysis(self, name: str) -> list[dict[str, Any]]:
         """Rows of analysis/<name>.json (`figures/robustness.py` documents them); empty where absent or broken."""
@@ -98,21 +181,53 @@ class Record:
             return []
 
 
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """config.yaml, the first thing that a run writes: the composed configuration, and the schema it is of."""
+    with replacing(folder / "config.yaml") as path:
+        path.write_text(yaml.safe_dump({"schema": SCHEMA, **config}, sort_keys=False), encoding="utf-8")
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """config.yaml as nested plain values; None where it is absent or unreadable."""
+    try:
+        loaded = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        return None
+    return loaded if isinstance(loaded, dict) else None
+
+
+def write_variant(folder: Path, result: Mapping[str, Any]) -> None:
+    """A variant's result.json."""
+    write_json(folder / "result.json", {"schema": SCHEMA, **result})
+
+
+def refuse_other_schema(folder: Path) -> None:
+    """ValueError where a folder holds a run or a sweep of another schema: it is left alone, never half read."""
+    known = {path: read_json(path) for name in ("result.json", "sweep.json") for path in [folder / name]}
+    known[folder / "config.yaml"] = read_config(folder)
+    for path, content in known.items():
+        if content is not None and content.get("schema") != SCHEMA:
+            raise ValueError(
+                f"{path} was written by another version of powmix (schema {content.get('schema', 1)}, this is "
+                f"{SCHEMA}): it is left alone; move {folder} away, or choose another folder (outputs=FOLDER)"
+            )
+
+
 def read_record(folder: Path) -> Record:
-    """A run folder -> Record; ValueError says what is missing or broken."""
+    """A run folder -> Record; ValueError says what is missing or broken, or that it is of another schema."""
     path = folder / "result.json"
     if not path.is_file():
         raise ValueError("no result.json: it was interrupted before its first seed finished")
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("variant"), dict):
-        raise ValueError("result.json has no `variant`")
+    content = _read(path)
     if content.get("schema") != SCHEMA:
-        raise ValueError(f"result.json has schema {content.get('schema')!r}, this report reads {SCHEMA}")
-    variant = content["variant"]
+        raise ValueError(f"result.json has schema {content.get('schema')!r}, this version of powmix reads {SCHEMA}")
+    variant = content.get("variant")
+    if not isinstance(variant, dict):
+        raise ValueError("result.json has no `variant`")
     return Record(
         folder=folder,
         signature=str(content.get("signature") or folder.name),
-        status=str(content.get("status", "finished")),
+        status=str(content.get("status", FINISHED)),
         error=content.get("error"),
         dataset=str(variant.get("dataset", "?")),
         model=str(variant.get("model", "?")),
@@ -123,70 +238,77 @@ def read_record(folder: Path) -> Record:
         overrides=tuple(content.get("overrides") or ()),
         command=str(content.get("command") or ""),
         objective_metric=str(content.get("objective_metric") or "MAE"),
-        seeds=_read_seeds(folder, content.get("seeds") or []),
+        seeds=tuple(_finished_seeds(folder, content.get("seeds") or [])),
         provenance=content.get("provenance") or {},
     )
 
 
-def read_json(path: Path) -> Any:
-    """JSON of a file; ValueError names the file where it is truncated or unreadable."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ValueError(f"{path.name} is not valid JSON: {error}") from error
+def _finished_seeds(folder: Path, listed: Sequence[Any]) -> Iterator[SeedResult]:
+    """Seeds that the variant's result lists, and those finished since it was last written, by number."""
+    places = [path.parent for path in folder.glob("seed_*/result.json")]
+    finished = [read_json(SeedFolder(place).result) or {} for place in places]
+    entries = [*(one for one in finished if one.get("status") == FINISHED and one.get("schema") == SCHEMA), *listed]
+    seeds = {entry["seed"]: entry for entry in entries if isinstance(entry, Mapping) and _is_seed(entry)}
+    for _, entry in sorted(seeds.items()):
+        yield SeedResult(**{k: entry[k] for k in SEED_KEYS if k != "folder"}, folder=folder / str(entry["folder"]))
+
+
+def damaged_seeds(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Finished seeds of a run's folder that are damaged: the seed's folder, and what is wrong with it."""
+    for place in map(SeedFolder, sorted(folder.glob("seed_*"))):
+        if not place.result.is_file():
+            continue
+        content = read_json(place.result)
+        if content is None:
+            yield place.path, f"{place.result.name} is not valid JSON"
+        elif content.get("status") == FINISHED and (found := damage(place, content)):
+            yield place.path, found
 
 
 def read_analysis(path: Path) -> list[dict[str, Any]]:
     """The rows an analysis left; ValueError where the file is broken or absent."""
-    content = read_json(path)
-    rows = content.get("rows") if isinstance(content, dict) else None
+    rows = _read(path).get("rows")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "seed" in row for row in rows):
         raise ValueError(f"{path.name}: expected an object with a list `rows`, each with its `seed`")
     return rows
 
 
-def _read_seeds(folder: Path, entries: list[dict]) -> tuple[SeedResult, ...]:
-    """Seeds that the variant's result lists, and those finished since it was last written."""
-    found = {int(entry["seed"]): entry for entry in entries if isinstance(entry, dict) and "seed" in entry}
-    for path in sorted(folder.glob("seed_*/result.json")):
-        try:
-            entry = read_json(path)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and "seed" in entry and "test" in entry:
-            found.setdefault(int(entry["seed"]), entry)
-    return tuple(_seed(folder, found[seed]) for seed in sorted(found) if found[seed].get("test"))
+def _read(path: Path) -> dict[str, Any]:
+    """As read_json, but a ValueError tells what is wrong."""
+    content = read_json(path)
+    if content is None:
+        raise ValueError(f"{path.name} is missing or is not valid JSON")
+    return content
 
 
-def _seed(folder: Path, entry: Mapping[str, Any]) -> SeedResult:
-    return SeedResult(
-        seed=int(entry["seed"]),
-        test=entry["test"],
-        validation=entry.get("validation") or {},
-        mixing=entry.get("mixing") or {},
-        best_epoch=entry.get("best_epoch"),
-        epochs=entry.get("epochs"),
-        seconds=entry.get("seconds"),
-        folder=folder / str(entry.get("folder") or f"seed_{entry['seed']}"),
+# --- a sweep ----------------------------------------------------------------------------------------------------------
+
+
+def write_job(folder: Path, *, number: int, overrides: Sequence[str], status: str, **more: Any) -> None:
+    """`job.json`: a sweep's record of one job; `run` is the run's folder, relative to the sweep's."""
+    write_json(
+        folder / "job.json",
+        {"schema": SCHEMA, "number": number, "overrides": list(overrides), "status": status, **more},
     )
 
 
-def _read_columns(path: Path) -> dict[str, list[float]]:
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {key: [_number(row.get(key)) for row in rows] for key in (rows[0] if rows else {}) if key and key != "id"}
+def write_sweep(folder: Path, **what: Any) -> None:
+    """sweep.json: what is known of the sweep already, `what` on top, and the records its jobs have left so far."""
+    known = read_json(folder / "sweep.json") or {}
+    write_json(folder / "sweep.json", {"schema": SCHEMA, **known, **what, "jobs": list(read_jobs(folder).values())})
 
 
-def _number(text: str | None) -> float:
-    try:
-        return float(text) if text is not None else float("nan")
-    except ValueError:
-        return float("nan")
+def read_jobs(folder: Path) -> dict[int, dict[str, Any]]:
+    """The job records of a sweep by number; a job's own file is newer than its copy in sweep.json.
 
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and value - value == 0
+    Records that are broken or of another schema are left out.
+    """
+    sweep = read_json(folder / "sweep.json") or {}
+    listed = sweep.get("jobs") if sweep.get("schema") == SCHEMA else []
+    found = [*(listed or []), *(read_json(path) for path in folder.glob("[0-9]*/job.json"))]
+    jobs = {
+        job["number"]: job
+        for job in found
+        if isinstance(job, dict) and job.get("schema") == SCHEMA and type(job.get("number")) is int
+    }
+    return dict(sorted(jobs.items()))

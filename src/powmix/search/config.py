@@ -112,7 +112,6 @@ class StudySweeperConf:
             "tracker",
             "threads",
             "trainer.device",
-            "trainer.stack",
         ]
     )
 

@@ -8,7 +8,6 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import TrialState
 
-LOWER_IS_BETTER = ("MAE", "Loss")
 PRUNED = ("Pruned", "TrialPruned")
 NOT_FINITE = ("TrainingFailed", "FloatingPointError")
 

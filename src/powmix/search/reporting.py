@@ -18,12 +18,13 @@ import optuna
 
 from powmix.search.pruners import build_pruner, compares_seeds
 from powmix.search.storage import load_study
+from powmix.training.listener import Listener
 
 PRUNER = "pruner"
 LABEL = "label"
 
 
-class TrialReporter:
+class TrialReporter(Listener):
     """The link from a training to its trial: a listener of powmix.training.
 
     Args: storage, study_name, trial_id: what the sweeper wrote into the section `trial` of the configuration;
@@ -50,7 +51,6 @@ class TrialReporter:
         self._is_fixed = LABEL in self._trial.user_attrs
         self._direction = study.direction
         self._seeds, self._metric, self._max_epochs = list(seeds), metric, max_epochs
-        self.seeds_in_order = options["name"] != "none"  # steps count epochs seed after seed, or finished seeds
         self._final: dict[int, float] = {}
         self._best: dict[int, float] = {}
 
@@ -66,9 +66,6 @@ class TrialReporter:
             config["objective"],
             config["trainer"]["max_epochs"],
         )
-
-    def on_seed_start(self, seed: int, max_epochs: int) -> None:
-        """Nothing is known yet."""
 
     def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
         """Report the epoch; raise powmix.training.listener.Pruned when the study's pruner gives the trial up."""

@@ -16,9 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial, Trial
 
 from powmix.command.gpus import list_gpus, n_slots, slot
+from powmix.metrics.columns import direction
 from powmix.search import samplers
 from powmix.search.claims import DEATHS, Claims, Heartbeat
-from powmix.search.outcome import LOWER_IS_BETTER, Outcome
+from powmix.search.outcome import Outcome
 from powmix.search.pruners import build_pruner
 from powmix.search.reporting import LABEL, PRUNER
 from powmix.search.space import SearchSpace, check_known, differences, key_of, over
@@ -108,7 +109,7 @@ class StudySweep(OptunaSweeperImpl):
     def _direction(self) -> Literal["minimize", "maximize"]:
         objective = OmegaConf.select(self.config, "objective")
         if self.options.direction is None:
-            return "minimize" if objective is None or objective in LOWER_IS_BETTER else "maximize"
+            return "minimize" if objective is None else direction(objective)
         check_known("hydra.sweeper.direction", self.options.direction, ["minimize", "maximize"])
         return self.options.direction
 

@@ -1,4 +1,4 @@
-"""The loop that trains seeds, alone or side by side. Lazy: metrics and settings need no torch."""
+"""The loop that trains one seed after another. Lazy: settings and listeners need no torch."""
 
 from importlib import import_module
 
@@ -8,10 +8,9 @@ _WHERE = {
     "Settings": "settings",
     "Solver": "solver",
     "TrainingFailed": "listener",
-    "finished": "solver",
-    "resolve_device": "device",
+    "resolve_device": "settings",
     "train": "solver",
-    "train_seeds": "together",
+    "train_seeds": "solver",
 }
 __all__ = sorted(_WHERE)
 

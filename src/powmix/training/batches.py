@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from powmix.data.splits import Split
 
 POOL = 16
-"""Batches that are sorted by length together: enough for similar lengths, few enough for company that changes."""
+"""Batches that are sorted by length together: enough for similar lengths, few enough that batches differ by epoch."""
 STEPS_AT_ONCE = 65536
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from powmix.runs.files import SCHEMA, replacing
+from powmix.runs.files import replacing
+from powmix.runs.identity import SCHEMA
 
 Weights = dict[str, Tensor]
+
+DIGEST = hashlib.sha256().digest_size
+"""Bytes of the SHA-256 at a checkpoint's end; torch.load itself checks nothing, not even the CRC it wrote."""
+CHUNK = 2**22
 
 
 class CorruptCheckpoint(Exception):
@@ -19,21 +26,30 @@ class CorruptCheckpoint(Exception):
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes tensors and plain values; a kill at any moment leaves the previous checkpoint or this one."""
+    """Writes tensors and plain values, then their SHA-256; a kill leaves the previous checkpoint or this one."""
     with replacing(path) as temporary:
         torch.save({"schema": SCHEMA, **state}, temporary)
+        digest = _sha256(temporary, temporary.stat().st_size)
+        with temporary.open("ab") as stream:
+            stream.write(digest)
 
 
 def load(path: Path) -> dict[str, Any] | None:
     """The state saved at `path`, or None if there is none. Only tensors and plain values are admitted.
 
-    Raises CorruptCheckpoint for anything that `save` of this version did not write.
+    Raises CorruptCheckpoint for anything that `save` of this version did not write, to the last bit.
     """
     if not path.exists():
         return None
+    size = path.stat().st_size - DIGEST
+    with path.open("rb") as stream:
+        stream.seek(max(size, 0))
+        written = stream.read()
+    if size <= 0 or _sha256(path, size) != written:
+        raise CorruptCheckpoint(f"{path} cannot be read: its SHA-256 does not fit")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in many ways: zip, unpickler, storage
+    except Exception as error:  # a file of another version fails in many ways: zip, unpickler, storage
         raise CorruptCheckpoint(f"{path} cannot be read: {type(error).__name__}") from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise CorruptCheckpoint(f"{path} was not written by this version")
@@ -46,10 +62,18 @@ def snapshot(module: torch.nn.Module) -> Weights:
 
 
 def export(path: Path, weights: Weights, **notes: Any) -> None:
-    """Weights as safetensors, with notes as strings in its metadata."""
+    """Weights as safetensors; notes as JSON in its metadata, under one key: several would come in random order."""
     from safetensors.torch import save_file
 
     with replacing(path) as temporary:
-        save_file(
-            {k: v.cpu().contiguous() for k, v in weights.items()}, temporary, {k: str(v) for k, v in notes.items()}
-        )
+        save_file({k: v.cpu().contiguous() for k, v in weights.items()}, temporary, {"powmix": json.dumps(notes)})
+
+
+def _sha256(path: Path, size: int) -> bytes:
+    """Of the first `size` bytes of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while size > 0 and (chunk := stream.read(min(CHUNK, size))):
+            found.update(chunk)
+            size -= len(chunk)
+    return found.digest()

@@ -1,4 +1,4 @@
-"""SIGTERM (a scheduler's farewell) is Ctrl-C: the running epoch is lost, the last one is on disk."""
+"""SIGTERM, with which schedulers end a job, as Ctrl-C: the running epoch is lost, the last one is on disk."""
 
 from __future__ import annotations
 

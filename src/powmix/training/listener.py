@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 
-class Listener(Protocol):
-    """Called by the loop. Optional: `on_batch(seed, epoch, done, total)` after each step, and by `train_seeds`
-    `on_seed_start(seed, max_epochs)` and `on_seed_end(seed, record)`, the latter for finished seeds, too.
-    `seeds_in_order = True` asks `trainer.stack=auto` to train seeds one after another.
+class Listener:
+    """Hears of a training. Each method does nothing unless a subclass says what."""
 
-    on_epoch: a row of history.csv, after the epoch is safe on disk. Raising stops the training there: `Pruned` leaves a
-    result that says pruned, anything else leaves the checkpoint to continue from.
-    """
+    def on_seed_start(self, seed: int, max_epochs: int) -> None:
+        """A seed begins or continues."""
 
-    def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None: ...
+    def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
+        """An epoch is safe on disk; `row` is its line of history.csv.
+
+        Raising stops the training there: `Pruned` leaves a result that says pruned, anything else leaves the
+        checkpoint to continue from.
+        """
+
+    def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
+        """A seed is finished, now or by an earlier command; `record` is its entry in result.json."""
+
+    def close(self, status: str) -> None:
+        """The run has ended: finished, pruned, failed or interrupted."""
 
 
 class Pruned(Exception):

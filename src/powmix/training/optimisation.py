@@ -1,34 +1,40 @@
-"""Adam, gradient accumulation, clipping by value, and the plateau schedule."""
+"""How weights move and when that ends: Adam, accumulation, clipping, the plateau schedule, early stopping."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from powmix.models.contract import FusionModel
+from powmix.metrics.columns import direction
+from powmix.models import FusionModel
 from powmix.training.settings import Settings
+
+TOLERANCE = 1e-6
 
 
 class Optimisation:
     """Adam over a model's parameter groups, stepped after every `accumulate` backward passes.
 
-    `sum` (published): the gradients of a group of batches are summed and clipped by value after every backward pass; a
-    group that the epoch's end leaves incomplete is dropped. `mean`: they are averaged over the batches of the group and
-    clipped once before the step; every batch is stepped. A parameter without gradient (None) is left alone, decay
-    included.
+    accumulation `sum` (published): the gradients of a group of batches are summed and clipped by value after every
+    backward pass; a group that the epoch's end leaves incomplete is dropped. `mean`: they are averaged over the batches
+    of the group and clipped once before the step; every batch is stepped. A parameter without gradient (None) is left
+    alone, decay included.
     """
 
     def __init__(self, model: FusionModel, settings: Settings):
         groups = model.parameter_groups(settings.optimizer)
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.adam = torch.optim.Adam(groups, fused=True)
-        self.plateau = Plateau(settings.plateau_patience, settings.factor)
-        self.initial = [group["lr"] for group in self.adam.param_groups]
+        self.plateau = None
+        if settings.plateau_patience is not None:
+            self.plateau = ReduceLROnPlateau(self.adam, patience=settings.plateau_patience, factor=settings.factor)
         self.accumulate, self.clip_value = settings.accumulate, settings.clip_value
-        self.published = settings.accumulation == "sum"
+        self.sums = settings.accumulation == "sum"
         self.pending = 0
 
     @property
@@ -39,39 +45,36 @@ class Optimisation:
     def backward(self, loss: Tensor) -> None:
         """Adds a batch's gradient to the group's."""
         loss.backward()
-        self.collect()
-
-    def collect(self) -> None:
-        """Counts a backward pass that has been done."""
         self.pending += 1
-        if self.published:
+        if self.sums:
             self._clip()
 
     def step_if_due(self) -> None:
+        """Steps when the group of batches is complete."""
         if self.pending == self.accumulate:
             self._step()
 
     def end_epoch(self) -> None:
         """Drops (`sum`) or steps (`mean`) a group of batches that is still incomplete."""
-        if self.pending and not self.published:
+        if self.pending and not self.sums:
             self._step()
         self._clear()
 
     def schedule(self, validation_loss: float) -> None:
         """Lowers every learning rate when the validation loss has not improved for the plateau's patience."""
-        scale = self.plateau.update(validation_loss)
-        for group, initial in zip(self.adam.param_groups, self.initial):
-            group["lr"] = initial * scale
+        if self.plateau is not None:
+            self.plateau.step(validation_loss)
 
     def state(self) -> dict[str, Any]:
-        return {"adam": self.adam.state_dict(), "plateau": self.plateau.state()}
+        return {"adam": self.adam.state_dict(), "plateau": self.plateau and self.plateau.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.adam.load_state_dict(state["adam"])
-        self.plateau.restore(state["plateau"])
+        if self.plateau is not None:
+            self.plateau.load_state_dict(state["plateau"])
 
     def _step(self) -> None:
-        if not self.published:
+        if not self.sums:
             if self.pending > 1:
                 torch._foreach_div_([p.grad for p in self.parameters if p.grad is not None], self.pending)
             self._clip()
@@ -87,27 +90,26 @@ class Optimisation:
         self.pending = 0
 
 
-class Plateau:
-    """The factor on the learning rates, as torch's ReduceLROnPlateau with its defaults; patience None: always 1.
+@dataclass
+class EarlyStopping:
+    """The best value of a validation metric so far. An epoch is better when it improves by at least 1e-6."""
 
-    A loss is better when below the best by more than a 1e-4 part of it; more than `patience` epochs without a better
-    one multiply the learning rates by `factor`.
-    """
+    metric: str
+    patience: int
+    best: float | None = None
+    best_epoch: int = 0
 
-    def __init__(self, patience: int | None, factor: float):
-        self.patience, self.factor = patience, factor
-        self.best, self.bad_epochs, self.reductions = math.inf, 0, 0
+    def update(self, epoch: int, value: float) -> bool:
+        """Whether this epoch (1, 2, ...) is the best so far; a value that is not finite never is."""
+        sign = 1 if direction(self.metric) == "minimize" else -1
+        better = math.isfinite(value) and (self.best is None or sign * value <= sign * self.best - TOLERANCE)
+        if better:
+            self.best, self.best_epoch = value, epoch
+        return better
 
-    def update(self, loss: float) -> float:
-        better = loss < self.best * (1 - 1e-4)
-        self.best = loss if better else self.best
-        self.bad_epochs = 0 if better else self.bad_epochs + 1
-        if self.patience is not None and self.bad_epochs > self.patience:
-            self.reductions, self.bad_epochs = self.reductions + 1, 0
-        return self.factor**self.reductions
+    def is_over(self, epoch: int) -> bool:
+        """Whether `patience` epochs have passed without improvement once `epoch` epochs are done."""
+        return epoch - self.best_epoch >= self.patience
 
-    def state(self) -> dict[str, Any]:
-        return {"best": self.best, "bad_epochs": self.bad_epochs, "reductions": self.reductions}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.best, self.bad_epochs, self.reductions = state["best"], state["bad_epochs"], state["reductions"]
+    def state(self) -> dict[str, str | int | float | None]:
+        return asdict(self)

@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from powmix.metrics.values import LABELS
+from powmix.metrics.columns import keys
+from powmix.mistakes import NOT_NEGATIVE, POSITIVE, SWITCH, Rule, broken, choice, count, is_number, optional, refuse
+from powmix.mistakes import unknown as unknown_names
+
+if TYPE_CHECKING:
+    import torch
 
 TASKS = {"regression": ("mosi", "sims"), "classification": ("classification",)}
-TRAINER = (
-    "max_epochs",
-    "early_stop",
-    "batch_size",
-    "accumulate",
-    "clip_value",
-    "monitor",
-    "amp",
-    "device",
-    "bucket",
-    "checkpoint",
-    "stack",
-)
+"""The tasks, each with the conventions of metrics that its datasets may have."""
+
+RULES: dict[str, dict[str, Rule]] = {
+    "trainer": {
+        "max_epochs": count(1),
+        "early_stop": count(1),
+        "batch_size": count(1),
+        "accumulate": count(1),
+        "clip_value": optional(POSITIVE),
+        "monitor": Rule(lambda value: isinstance(value, str), "the name of a metric"),
+        "amp": choice("off", "bf16"),
+        "device": Rule(lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(v))), "auto, cpu, cuda or cuda:k"),
+        "bucket": SWITCH,
+        "checkpoint": SWITCH,
+    },
+    "schedule": {
+        "plateau_patience": optional(count(0)),
+        "factor": Rule(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"),
+    },
+    "": {"loss": choice("l1", "mse"), "task": choice(*TASKS), "accumulation": choice("sum", "mean")},
+}
+"""What the options of the sections trainer and schedule may be, and the options that stand by themselves."""
+
+OPTIMIZER = re.compile(r"(learning_rate|weight_decay)(_\w+)?")
+"""The keys of the section optimizer: for all parameters, or for a model's groups (`learning_rate_bert`)."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Hyper-parameters of one training; conf/trainer/default.yaml and conf/protocol say what each one does.
 
-    stack: `auto`, `off`, or how many seeds `train_seeds` trains side by side. optimizer: the section a model's
-    `parameter_groups` reads. loss: of a regression; classification is cross entropy. accumulation: `sum` or `mean` of
-    the gradients of `accumulate` batches. objective: None, or a metric of the task.
+    optimizer: the section a model's `parameter_groups` reads. loss: of a regression; classification is cross entropy.
+    accumulation: `sum` or `mean` of the gradients of `accumulate` batches. objective: None, or a metric of the task.
+    ValueError names every option that is wrong.
     """
 
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"learning_rate": 1e-3, "weight_decay": 0.0})
@@ -47,7 +65,6 @@ class Settings:
     device: str = "auto"
     bucket: bool = False
     checkpoint: bool = True
-    stack: int | str = "auto"
     plateau_patience: int | None = None
     factor: float = 0.1
     loss: str = "l1"
@@ -56,8 +73,7 @@ class Settings:
     objective: str | None = None
 
     def __post_init__(self) -> None:
-        if problems := list(self._problems()):
-            raise ValueError("training settings: " + "; ".join(problems))
+        refuse(list(self._mistakes()), "training settings")
 
     @classmethod
     def from_config(
@@ -72,13 +88,17 @@ class Settings:
         objective: str | None = None,
     ) -> Settings:
         """From the composed configuration's sections; an unknown key of trainer or schedule is refused."""
-        chosen = {
-            **_known("trainer", trainer, TRAINER),
-            **_known("schedule", schedule or {}, ("plateau_patience", "factor")),
-        }
-        for name in ("amp", "stack"):
-            if name in chosen and chosen[name] in (None, False):  # YAML 1.1 reads a bare `off` as false
-                chosen[name] = "off"
+        schedule = schedule or {}
+        refuse(
+            [
+                *unknown_names(trainer, RULES["trainer"], "option of trainer"),
+                *unknown_names(schedule, RULES["schedule"], "option of schedule"),
+            ],
+            "training settings",
+        )
+        chosen = {**trainer, **schedule}
+        if chosen.get("amp", "off") in (None, False):  # YAML 1.1 reads a bare `off` as false
+            chosen["amp"] = "off"
         accumulation = (protocol or {}).get("accumulation", cls.accumulation)
         return cls(
             optimizer=dict(optimizer), loss=loss, task=task, accumulation=accumulation, objective=objective, **chosen
@@ -86,7 +106,7 @@ class Settings:
 
     def metric_names(self, convention: str) -> list[str]:
         """The metrics a training on a dataset of this convention reports, Loss included."""
-        return list(LABELS["classification" if self.task == "classification" else convention])
+        return list(keys("classification" if self.task == "classification" else convention))
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimiser steps of a pass over `examples`; under `sum` an incomplete group of batches makes none.
@@ -103,48 +123,38 @@ class Settings:
             )
         return math.floor(steps) if self.accumulation == "sum" else math.ceil(steps)
 
-    def _problems(self) -> Iterator[str]:
-        for names, fine, allowed in _RULES:
-            for name in names:
-                if not fine(getattr(self, name)):
-                    yield f"{name} must be {allowed}, got {getattr(self, name)!r}"
-        metrics = sorted({metric for convention in TASKS.get(self.task, ()) for metric in LABELS[convention]})
-        for name, metric in (("monitor", self.monitor), ("objective", self.objective)):
+    def _mistakes(self) -> Iterator[str]:
+        for section, rules in RULES.items():
+            prefix = f"{section}." if section else ""
+            yield from broken(rules, {name: getattr(self, name) for name in rules}, prefix)
+        for name, value in self.optimizer.items():
+            if not OPTIMIZER.fullmatch(name):
+                yield f"unknown option of optimizer {name!r}; allowed: learning_rate, weight_decay, also with _GROUP"
+            else:
+                rule = POSITIVE if name.startswith("learning_rate") else NOT_NEGATIVE
+                yield from broken({name: rule}, {name: value}, "optimizer.")
+        metrics = sorted({metric for convention in TASKS.get(self.task, ()) for metric in keys(convention)})
+        for name, metric in (("trainer.monitor", self.monitor), ("objective", self.objective)):
             if metrics and metric is not None and metric not in metrics:
                 yield f"{name} must be a metric of task={self.task} ({', '.join(metrics)}), got {metric!r}"
 
 
-def _known(section: str, values: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
-    for key in values:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{section}.{key} is unknown; allowed: {', '.join(allowed)}{hint}")
-    return dict(values)
+def resolve_device(name: str) -> torch.device:
+    """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:k`; a GPU that is not there is a ValueError."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"trainer.device={name}: this machine has {torch.cuda.device_count()} CUDA devices; use auto or cpu"
+        )
+    return device
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def precision(device: torch.device, amp: str) -> Callable[[], AbstractContextManager]:
+    """Makes the context that encoders and fusion run in: bfloat16 autocast for `bf16`, nothing for `off`."""
+    import torch
 
-
-def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in allowed, f"one of {', '.join(allowed)}"
-
-
-_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
-    (("max_epochs", "early_stop", "batch_size", "accumulate"), _is_count, "a whole number >= 1"),
-    (("clip_value",), lambda v: v is None or (_is_number(v) and v > 0), "null or a number > 0"),
-    (("plateau_patience",), lambda v: v is None or _is_count(v, 0), "null or a whole number >= 0"),
-    (("factor",), lambda v: _is_number(v) and 0 < v < 1, "a number between 0 and 1"),
-    (("bucket", "checkpoint"), lambda v: isinstance(v, bool), "true or false"),
-    (("device",), lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(v))), "auto, cpu, cuda or cuda:k"),
-    (("amp",), *_one_of("off", "bf16")),
-    (("stack",), lambda v: v in ("auto", "off") or _is_count(v), "auto, off or a whole number >= 1"),
-    (("loss",), *_one_of("l1", "mse")),
-    (("task",), *_one_of(*TASKS)),
-    (("accumulation",), *_one_of("sum", "mean")),
-)
+    return partial(torch.autocast, device.type, torch.bfloat16) if amp == "bf16" else nullcontext

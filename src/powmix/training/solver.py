@@ -1,39 +1,77 @@
-"""One seed's training: its state, and the steps that advance it. The loop itself, for one seed or several: loop.py."""
+"""One seed's training: the loop, from the first batch to the test metrics, and all seeds of a variant.
+
+Shape suffixes: B batch, R rows given to fusion (clean or mixed), N examples of a split, C outputs.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from powmix.data.splits import Batch, Split, Splits
-from powmix.metrics import values as metrics
-from powmix.mixing.mixed import Mixer
-from powmix.models.contract import Encoded, FusionModel
-from powmix.models.noise import Noise
-from powmix.runs.files import SCHEMA, read_json, write_history, write_json, write_predictions
+from powmix.metrics import columns
+from powmix.metrics.losses import row_loss
+from powmix.mixing import Mixed, Mixer
+from powmix.models import Encoded, FusionModel, Noise
+from powmix.runs.files import SeedFolder, write_history, write_predictions
+from powmix.runs.records import finished_seed, write_seed
 from powmix.training import checkpoint
-from powmix.training.batches import training_batches
-from powmix.training.device import precision, resolve_device
-from powmix.training.listener import Listener, TrainingFailed
-from powmix.training.loop import run, train_epoch
-from powmix.training.losses import row_loss
-from powmix.training.optimisation import Optimisation
+from powmix.training.batches import evaluation_batches, training_batches
+from powmix.training.interruption import sigterm_as_interrupt
+from powmix.training.listener import Listener, Pruned, TrainingFailed
+from powmix.training.mixing_statistics import MixingStatistics, mean_of_epochs
+from powmix.training.optimisation import EarlyStopping, Optimisation
 from powmix.training.seeds import Generators
-from powmix.training.settings import Settings
-from powmix.training.stack import Alone
-from powmix.training.statistics import mean_of_epochs
-from powmix.training.step import Step, fuse, predict
-from powmix.training.stopping import EarlyStopping
+from powmix.training.settings import Settings, precision, resolve_device
+
+log = logging.getLogger("powmix")
 
 Record = dict[str, Any]
 BuildModel = Callable[[], FusionModel]
+
+
+def train_seeds(
+    build_model: BuildModel,
+    splits: Splits,
+    mixer: Mixer,
+    settings: Settings,
+    seeds: Sequence[int],
+    folder_of: Callable[[int], Path],
+    listener: Listener | None = None,
+) -> list[Record]:
+    """Trains every seed that its folder does not hold finished; the records of `seeds`, in their order.
+
+    A seed that diverges does not keep the others from training: TrainingFailed names all that did, at the end.
+    """
+    records = {seed: record for seed in seeds if (record := finished_seed(folder_of(seed), seed))}
+    for seed, record in records.items():
+        if listener:
+            listener.on_seed_end(seed, record)
+    failures = []
+    for seed in seeds:
+        if seed in records:
+            continue
+        if listener:
+            listener.on_seed_start(seed, settings.max_epochs)
+        try:
+            records[seed] = train(build_model, splits, mixer, settings, seed, folder_of(seed), listener)
+        except TrainingFailed as error:
+            failures.append(str(error))
+            continue
+        if listener:
+            listener.on_seed_end(seed, records[seed])
+    if failures:
+        raise TrainingFailed("; ".join(failures))
+    return [records[seed] for seed in seeds]
 
 
 def train(
@@ -51,22 +89,11 @@ def train(
     on the CPU). Leaves history.csv, weights.safetensors (the best epoch's), predictions.csv (test) and result.json.
     Raises TrainingFailed where the validation metric was never finite, and whatever a listener raises.
     """
-    folder = Path(folder)
-    if record := finished(folder, seed):
-        return record
-    return Solver(build_model, splits, mixer, settings, seed, folder, listener).run()
-
-
-def finished(folder: Path, seed: int) -> Record | None:
-    """The record of a seed that was trained to its end in `folder`, else None."""
-    result = read_json(folder / "result.json")
-    if result is None or result.pop("schema", None) != SCHEMA or result.pop("status", None) != "finished":
-        return None
-    return result if result.get("seed") == seed else None
+    return finished_seed(folder, seed) or Solver(build_model, splits, mixer, settings, seed, folder, listener).run()
 
 
 class Solver:
-    """The state of one seed's training and the steps that advance it."""
+    """The state of one seed's training and the loop that advances it."""
 
     def __init__(
         self,
@@ -78,32 +105,108 @@ class Solver:
         folder: Path,
         listener: Listener | None = None,
     ):
-        self.build_model, self.mixer, self.settings, self.seed, self.folder = build_model, mixer, settings, seed, folder
+        self.build_model, self.mixer, self.settings, self.seed = build_model, mixer, settings, seed
+        self.folder = SeedFolder(folder)
         self.device = resolve_device(settings.device)
         self.precision = precision(self.device, settings.amp)
         self.splits = splits.to(self.device)
         self.row_loss = row_loss(settings.task, settings.loss)
-        self.on_epoch = listener.on_epoch if listener else None
-        self.on_batch = getattr(listener, "on_batch", None)
+        self.listener = listener
         if settings.monitor not in (allowed := settings.metric_names(splits.convention)):
             raise ValueError(f"trainer.monitor: {splits.name} has no {settings.monitor}; allowed: {', '.join(allowed)}")
 
-    def run(self) -> Record:
-        return run([self])[0]
+    # --- the loop -----------------------------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Continues from the folder's checkpoint; where it is missing, or damaged (reported), begins anew."""
-        (self.folder / "result.json").unlink(missing_ok=True)
-        try:
-            if state := checkpoint.load(self._checkpoint):
-                self.begin()
-                self._load(state)
-                return
-        except checkpoint.CorruptCheckpoint as error:
-            warnings.warn(f"{error}: seed {self.seed} starts again from its first epoch", stacklevel=2)
-        for name in ("checkpoint.pt", "history.csv", "weights.safetensors", "predictions.csv"):
-            (self.folder / name).unlink(missing_ok=True)
-        self.begin()
+    def run(self) -> Record:
+        """Restores what is on disk; trains and validates epoch by epoch; tests the best weights once."""
+        with sigterm_as_interrupt(), reproducible():
+            self.restore()
+            try:
+                while not self.is_over():
+                    self.commit(self.train_epoch())
+            except Pruned:
+                self._write_result("pruned", self.record())
+                raise
+            return self.finish()
+
+    def train_epoch(self) -> dict[str, Any]:
+        """One pass over the training split, then validation: the epoch's row of history.csv."""
+        start, rate = time.perf_counter(), self.optimisation.learning_rate
+        loss, mixing = self.train_pass()
+        validation, _ = self.evaluate(self.splits.valid)
+        self.optimisation.schedule(validation["Loss"])
+        seconds = time.perf_counter() - start
+        row = {"epoch": self.epoch + 1, "seconds": seconds, "learning_rate": rate, "train_loss": loss}
+        return row | _prefixed("validation_", validation) | _prefixed("mixing_", mixing)
+
+    def train_pass(self) -> tuple[float, dict[str, float | None]]:
+        """Trains on every batch once: the mean of the optimised losses, and the epoch's mixing statistics."""
+        self.model.train()
+        losses, statistics = [], MixingStatistics()
+        for index_B in self.batches():
+            batch = self.splits.train.batch(index_B)
+            encoded = self.encode(batch)
+            mixed = self.mixer(encoded.hidden, batch.target, generator=self.generators.mixing, epoch=self.epoch)
+            loss = self.loss(batch, encoded, mixed)
+            self.optimisation.backward(loss)
+            self.model.observe(encoded, batch, self.epoch + 1, self.noise)
+            self.optimisation.step_if_due()
+            statistics.add(mixed)
+            losses.append(loss.detach())  # read at the end of the epoch: a step does not wait for the device
+        self.optimisation.end_epoch()
+        return torch.stack(losses).double().mean().item(), statistics.row()
+
+    def batches(self) -> list[Tensor]:
+        """The epoch's batches, as indices (B,); a mixer that pairs mini-batches gets two in one while it mixes."""
+        mixes = self.mixer.p_mix > 0 and self.epoch >= self.mixer.start_epoch
+        size = self.settings.batch_size * (self.mixer.batch_factor if mixes else 1)
+        return training_batches(self.splits.train, size, self.generators.shuffle, self.settings.bucket)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """What the encoders give, in float32 whatever their precision: mixing and losses are computed in it."""
+        with self.precision():
+            encoded = self.model.encode(batch, self.noise)
+        return Encoded(_in_float32(encoded.hidden), _in_float32(encoded.clean))
+
+    def loss(self, batch: Batch, encoded: Encoded, mixed: Mixed) -> Tensor:
+        """What is minimised: the task loss of the rows that the mixer gives, plus the model's auxiliary losses."""
+        with self.precision():
+            prediction_RC = self.model.fuse(mixed.hidden, self.noise)
+            auxiliary = self.model.auxiliary_losses(encoded, mixed, batch, self.noise)
+        task = (self.row_loss(prediction_RC.float(), mixed.target) * mixed.row_weight).sum()
+        return task + sum(value.float() for value in auxiliary.values())
+
+    # --- evaluation ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, split: Split) -> Tensor:
+        """Predictions (N, C) float32 on the CPU, in the split's order, without dropout or mixing."""
+        self.model.eval()
+        with self.precision():
+            parts = [
+                self.model(split.batch(index)).float() for index in evaluation_batches(split, self.settings.batch_size)
+            ]
+        return torch.cat(parts).cpu()
+
+    def score(self, split: Split, prediction_NC: Tensor) -> dict[str, float]:
+        """Metrics of predictions of a whole split, Loss being the exact mean over its examples.
+
+        Every metric is NaN where a prediction is not finite.
+        """
+        names = self.settings.metric_names(self.splits.convention)
+        if not prediction_NC.isfinite().all():
+            return dict.fromkeys(names, math.nan)
+        target_NC = split.target.cpu()
+        loss = self.row_loss(prediction_NC, target_NC).double().mean().item()
+        convention = "classification" if self.settings.task == "classification" else self.splits.convention
+        return columns.evaluate(convention, prediction_NC.numpy(), target_NC.numpy()) | {"Loss": loss}
+
+    def evaluate(self, split: Split) -> tuple[dict[str, float], Tensor]:
+        """Metrics of a whole split and the predictions (N, C) that they are of."""
+        prediction_NC = self.predict(split)
+        return self.score(split, prediction_NC), prediction_NC
+
+    # --- beginning, continuing, ending --------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """The state before the first epoch."""
@@ -117,6 +220,19 @@ class Solver:
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
 
+    def restore(self) -> None:
+        """Continues from the folder's checkpoint; where it is missing, or damaged (reported), begins anew."""
+        self.folder.result.unlink(missing_ok=True)
+        self.begin()
+        try:
+            if state := checkpoint.load(self.folder.checkpoint):
+                self._load(state)
+                return
+        except checkpoint.CorruptCheckpoint as error:
+            warnings.warn(f"{error}: seed {self.seed} starts again from its first epoch", stacklevel=2)
+            self.begin()
+        self.folder.clear()
+
     @property
     def epoch(self) -> int:
         """How many epochs are done."""
@@ -125,56 +241,6 @@ class Solver:
     def is_over(self) -> bool:
         return self.epoch >= self.settings.max_epochs or self.stopping.is_over(self.epoch)
 
-    def train_epoch(self) -> dict[str, Any]:
-        """One pass over the training split, then validation: the epoch's row of history.csv."""
-        return train_epoch(Alone(self))[0]
-
-    def batches(self) -> list[torch.Tensor]:
-        """The epoch's batches; a mixer that pairs mini-batches gets them together, once it mixes at all."""
-        mixes = self.mixer.p_mix > 0 and self.epoch >= self.mixer.start_epoch
-        size = self.settings.batch_size * (self.mixer.batch_factor if mixes else 1)
-        return training_batches(self.splits.train, size, self.generators.shuffle, self.settings.bucket)
-
-    def step(self, batch: Batch, encoded: Encoded) -> Step:
-        """Mixing, fusion and losses of an encoded mini-batch."""
-        return fuse(
-            self.model,
-            self.mixer,
-            batch,
-            encoded,
-            self.row_loss,
-            self.noise,
-            self.generators.mixing,
-            self.epoch,
-            self.precision,
-        )
-
-    def end_epoch(self, trained: dict[str, float | None], seconds: float) -> dict[str, Any]:
-        """Validates after a pass that took `seconds`, and adjusts the learning rate: the epoch's row of history.csv."""
-        start, rate = time.perf_counter(), self.optimisation.learning_rate
-        validation, _ = self.evaluate(self.splits.valid)
-        self.optimisation.schedule(validation["Loss"])
-        seconds += time.perf_counter() - start
-        row = {"epoch": self.epoch + 1, "seconds": seconds, "learning_rate": rate, "train_loss": trained.pop("loss")}
-        return row | _prefixed("validation_", validation) | _prefixed("mixing_", trained)
-
-    def evaluate(self, split: Split) -> tuple[dict[str, float], torch.Tensor]:
-        """Metrics of a whole split, Loss being the exact mean over its examples, and the predictions (N, C) on the CPU.
-
-        Every metric is NaN where a prediction is not finite.
-        """
-        self.model.eval()
-        prediction_NC = predict(self.model, split, self.settings.batch_size, self.precision)
-        target_NC = split.target.cpu()
-        loss = self.row_loss(prediction_NC, target_NC).double().mean().item()
-        names = self.settings.metric_names(self.splits.convention)
-        if not prediction_NC.isfinite().all():
-            return dict.fromkeys(names, math.nan), prediction_NC
-        arrays = prediction_NC.numpy(), target_NC.numpy()
-        if self.settings.task == "classification":
-            return metrics.evaluate_classes(*arrays) | {"Loss": loss}, prediction_NC
-        return metrics.evaluate(self.splits.convention, *arrays) | {"Loss": loss}, prediction_NC
-
     def commit(self, row: dict[str, Any]) -> None:
         """Makes an epoch part of the training: in memory, then on disk, then for who listens."""
         self.history.append(row)
@@ -182,10 +248,10 @@ class Solver:
         if self.stopping.update(self.epoch, row[f"validation_{self.settings.monitor}"]):
             self.best = checkpoint.snapshot(self.model)
         if self.settings.checkpoint:
-            checkpoint.save(self._checkpoint, self._state())
-        write_history(self.folder / "history.csv", self.history)
-        if self.on_epoch:
-            self.on_epoch(self.seed, row)
+            checkpoint.save(self.folder.checkpoint, self._state())
+        write_history(self.folder.history, self.history)
+        if self.listener:
+            self.listener.on_epoch(self.seed, row)
 
     def finish(self) -> Record:
         """Restores the best weights, evaluates the test split, once, and writes the result, also that it failed."""
@@ -193,14 +259,16 @@ class Solver:
             record, prediction_NC = self._tested()
         except TrainingFailed as error:
             self._write_result("failed", self.record(), error=str(error))
-            self._checkpoint.unlink(missing_ok=True)
+            self.folder.checkpoint.unlink(missing_ok=True)
             raise
-        self._write_outcome(record, prediction_NC)
+        assert self.best is not None
+        test = self.splits.test
+        checkpoint.export(self.folder.weights, self.best, seed=self.seed, epoch=self.stopping.best_epoch)
+        write_predictions(self.folder.predictions, test.ids, test.target.cpu().numpy(), prediction_NC.numpy())
+        write_history(self.folder.history, self.history)
+        self._write_result("finished", record)  # last: whoever finds it finds everything
+        self.folder.checkpoint.unlink(missing_ok=True)
         return record
-
-    def give_up(self) -> None:
-        """Leaves a result that says pruned, beside the checkpoint."""
-        self._write_result("pruned", self.record())
 
     def record(self, test: dict[str, float] | None = None) -> Record:
         """The seed's entry in the run's result; `test` is None until it is finished."""
@@ -213,10 +281,10 @@ class Solver:
             "validation": {k.removeprefix("validation_"): v for k, v in best.items() if k.startswith("validation_")},
             "test": test,
             "mixing": mean_of_epochs(self.history),
-            "folder": self.folder.name,
+            "folder": self.folder.path.name,
         }
 
-    def _tested(self) -> tuple[Record, torch.Tensor]:
+    def _tested(self) -> tuple[Record, Tensor]:
         if self.best is None:
             raise TrainingFailed(
                 f"seed {self.seed}: validation {self.settings.monitor} was not finite in any of {self.epoch} epochs; "
@@ -232,9 +300,8 @@ class Solver:
         self.seconds += time.perf_counter() - start
         return self.record(test), prediction_NC
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+    def _write_result(self, status: str, record: Record, **more: str) -> None:
+        write_seed(self.folder, status, record, **more)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -257,23 +324,19 @@ class Solver:
             self.generators.restore(state["generators"])
             self.stopping = EarlyStopping(**state["stopping"])
             self.best, self.history, self.seconds = state["best"], json.loads(state["history"]), state["seconds"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise checkpoint.CorruptCheckpoint(f"{self._checkpoint} does not fit this training: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise checkpoint.CorruptCheckpoint(
+                f"{self.folder.checkpoint} does not fit this training: {error}"
+            ) from error
 
-    def _write_outcome(self, record: Record, prediction_NC: torch.Tensor) -> None:
-        """The result comes last: whoever finds it finds everything."""
-        assert self.best is not None
-        test = self.splits.test
-        checkpoint.export(
-            self.folder / "weights.safetensors", self.best, seed=self.seed, epoch=self.stopping.best_epoch
-        )
-        write_predictions(self.folder / "predictions.csv", test.ids, test.target.cpu().numpy(), prediction_NC.numpy())
-        write_history(self.folder / "history.csv", self.history)
-        self._write_result("finished", record)
-        self._checkpoint.unlink(missing_ok=True)
 
-    def _write_result(self, status: str, record: Record, **more: str) -> None:
-        write_json(self.folder / "result.json", {"schema": SCHEMA, "status": status, **record, **more})
+def reproducible() -> Any:
+    """A context in which cuDNN chooses and computes its kernels the same way every time."""
+    return torch.backends.cudnn.flags(benchmark=False, deterministic=True)
+
+
+def _in_float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x.float() if x.dtype == torch.bfloat16 else x for name, x in tensors.items()}
 
 
 def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:

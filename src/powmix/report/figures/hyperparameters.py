@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric
+from powmix.metrics.statistics import summarise
 from powmix.report import labels
 from powmix.report.figures import style
-from powmix.report.statistics import summarise
 from powmix.report.table import Table, fraction
 from powmix.runs.records import Record
 

@@ -1,11 +1,13 @@
-"""Statistics over seeds: spread, bootstrap intervals, paired comparisons with the baseline, Holm's correction.
+"""Statistics over seeds: spread, intervals, paired comparisons with the baseline, Holm's correction.
 
-With few seeds a p-value is theatre; below the minima here a comparison says so instead (`reason`).
+One rule for intervals: Student's, none under three seeds. With few seeds a p-value says little: below the minima here a
+comparison says so instead (`reason`).
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -53,12 +55,23 @@ class Comparison:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean, std (ddof=1) and percentile bootstrap interval of the mean; ValueError without values."""
+    """Mean, std (ddof=1) and Student's interval of the mean; ValueError without values."""
     if not len(values):
         raise ValueError("summarise: got no values")
     x_N = np.asarray(values, dtype=float)
     std = float(x_N.std(ddof=1)) if len(x_N) > 1 else None
-    return Summary(len(x_N), float(x_N.mean()), std, bootstrap_interval(x_N))
+    return Summary(len(x_N), float(x_N.mean()), std, student_interval(x_N))
+
+
+def spread(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Over seeds' records: mean, std and ci95 of every metric by split, as `summarise` gives them."""
+    out: dict[str, Any] = {"mean": {}, "std": {}, "ci95": {}}
+    for split in ("validation", "test"):
+        found = {name: summarise([record[split][name] for record in records]) for name in records[0][split]}
+        out["mean"][split] = {name: summary.mean for name, summary in found.items()}
+        out["std"][split] = {name: summary.std for name, summary in found.items()}
+        out["ci95"][split] = {name: summary.ci and list(summary.ci) for name, summary in found.items()}
+    return out
 
 
 def bootstrap_interval(values: Sequence[float]) -> Interval | None:

@@ -1,0 +1,58 @@
+"""Where the configuration lives, how a command's choices become one, and what a sweep is called. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from powmix.runs.identity import signature
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
+"""The configuration tree: inside the installed package, or beside src/ in a clone."""
+
+OURS = ("sweep=", "++trial")
+"""How overrides begin that powmix adds to a user's."""
+
+
+def register_resolvers() -> None:
+    """`${signature:}` for conf/config.yaml."""
+
+    def of_root(_root_: Any) -> str:
+        return signature(plain(_root_))
+
+    OmegaConf.register_resolver("signature", of_root, replace=True)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A composed configuration as plain resolved values, without Hydra's own section."""
+    ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return OmegaConf.to_container(ours, resolve=True)
+
+
+def task_overrides(hydra_config: Any) -> list[str]:
+    """The overrides that the user chose."""
+    return [text for text in hydra_config.overrides.task if not text.startswith(OURS)]
+
+
+def sweep_name(overrides: Sequence[str]) -> str:
+    """The folder of a multirun: the sweep's own name, and where overrides change it, their values and a short hash.
+
+    The same command gives the same name, so it continues its own work.
+    """
+    named = next((o.split("=", 1)[1] for o in overrides if o.startswith("sweeps=")), None)
+    rest = sorted(
+        o
+        for o in overrides
+        if "=" in o and not o.startswith(("sweeps=", "hydra", "tracker", "outputs=", "trainer.device="))
+    )
+    if named and not rest:
+        return named
+    values = "-".join(re.sub(r"[^\w.]+", "_", Path(o.split("=", 1)[1]).name) for o in rest)[:48].strip("_-")
+    digest = hashlib.sha256("\n".join(rest).encode()).hexdigest()[:6]
+    return "-".join(part for part in (named, values, digest) if part)
