@@ -209,7 +209,7 @@ def test_the_command_prints_a_table_and_leaves_the_unfinished_out(runs, copy, tm
         (["noise"], "no PATH given"),
         (["noise", "nowhere-at-all"], "nowhere-at-all does not exist"),
         (["noise", ".", "--repetitions", "0"], "repetitions"),
-        (["noise", ".", "--repetition", "2"], "nearest: --repetitions"),
+        (["noise", ".", "--repetition", "2"], "(did you mean --repetitions?)"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(arguments, message, tmp_path, capsys, monkeypatch, runs):
