@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 import report_runs as fabricate
+import yaml
+from analysis_runs import train
 
 from powmix.report.table import build
 from powmix.report.verdict import summaries, verdicts
@@ -17,6 +19,23 @@ def table_of(*folders, **options):
 
 def rows(table):
     return {row.label: row for row in table.rows}
+
+
+def test_a_made_up_run_has_what_a_trained_one_has(tmp_path):
+    trained = train(tmp_path / "trained", "mixer=powmix", "ablation=isotropic", "seeds=[1,2]", "trainer.max_epochs=1")
+    made_up = fabricate.write_run(
+        tmp_path, dataset="synthetic", model="lf_dnn", ablation="isotropic", errors={1: 0.8, 2: 0.9}
+    )
+    ours, theirs = (json.loads((folder / "result.json").read_text()) for folder in (made_up, trained))
+    ours["trial"], theirs["trial"] = None, None  # `powmix` writes it, `train` runs no command
+    assert ours.keys() == theirs.keys() and len(ours["signature"]) == len(theirs["signature"]) == 12
+    for part in ("seeds", "mean", "std", "ci95", "provenance"):
+        one, other = (found[part][0] if part == "seeds" else found[part] for found in (ours, theirs))
+        assert one.keys() == other.keys(), part
+    config, other = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (made_up, trained))
+    other["trial"] = None
+    assert config.keys() | {"trial"} == other.keys() and config["mixer"] == other["mixer"]
+    assert config["model"] == other["model"] and config["schedule"] == other["schedule"]
 
 
 def test_roots_sweeps_and_runs_give_the_same_records(tmp_path):
@@ -44,7 +63,7 @@ def test_unfinished_failed_pruned_and_corrupt_runs_are_listed_with_why(tmp_path)
     good = fabricate.write_run(tmp_path, "none")
     running = fabricate.write_run(tmp_path, "multimix", {1111: 0.8}, status="running")
     fabricate.write_run(tmp_path, "powmix", {}, status="failed", error="ValueError: loss is NaN")
-    pruned = fabricate.write_run(tmp_path, "powmix", {1111: 0.8}, status="pruned", salt=1)
+    pruned = fabricate.write_run(tmp_path, "powmix", {1111: 0.8}, status="pruned", config={"mixer.p_mix": 0.9})
     corrupt = fabricate.write_run(tmp_path, "c_mixup")
     (corrupt / "result.json").write_text('{"schema": 1, "vari')
     started = tmp_path / "runs" / "started"
