@@ -1,13 +1,18 @@
-"""Fabricated run and sweep folders for the report's tests: the on-disk format without any training."""
+"""Made-up run and sweep folders for the report's tests: written as the product writes them, without any training."""
 
 import csv
-import hashlib
 import json
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-from powmix.runs.identity import SCHEMA
+from powmix.command.composition import CONF
+from powmix.metrics.statistics import spread
+from powmix.runs.identity import SCHEMA, signature
+from powmix.runs.records import write_config
 
 SEEDS = (1111, 1112, 1113, 1114, 1115)
 MOSI = ("Mult_acc_7", "Mult_acc_5", "Non0_acc_2", "Non0_F1_score", "MAE", "Corr", "Loss", "Has0_acc_2", "Has0_F1_score")
@@ -36,46 +41,51 @@ def write_run(
     error: str | None = None,
     protocol: str = "published",
     history: bool = False,
-    **extra,
+    scores: dict[int, dict[str, float]] | None = None,
 ) -> Path:
-    """outputs/runs/<signature> with result.json, config.yaml and, on demand, histories and predictions."""
+    """outputs/runs/<signature> with result.json, config.yaml and, on demand, histories and predictions.
+
+    config: {dotted key: value} on top of what conf/ composes. scores: {seed: test metrics} in place of `errors`.
+    """
     errors = {seed: 0.8 for seed in SEEDS} if errors is None else errors
-    options = {
-        "dataset": {"name": dataset, "fraction": 1.0},
-        "model": {"name": model},
-        "mixer": {"name": mixer, "p_mix": 0.5, "n_out": 256, "subset": [2, 4]}
-        if mixer == "powmix"
-        else {"name": mixer},
-        "ablation": {"name": ablation} if ablation else None,
-        "trainer": {"batch_size": 16},
-    }
+    scores = {seed: metrics(value, keys) for seed, value in errors.items()} if scores is None else scores
+    options = composed(dataset, model, mixer, ablation, protocol)
+    options["task"] = "classification" if "Accuracy" in keys else "regression"
+    options["objective"] = "Accuracy" if "Accuracy" in keys else "MAE"
+    options |= {"seeds": list(scores), "outputs": str(root)}
     for path, value in (config or {}).items():
         section, _, key = path.partition(".")
         options[section][key] = value
-    text = json.dumps([options, overrides, status, protocol, extra.get("salt")], sort_keys=True)
-    signature = hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder = root / "runs" / signature
+    folder = root / "runs" / signature(options)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(json.dumps(options))
+    write_config(folder, options)
+    names = {"dataset": dataset, "model": model, "mixer": mixer, "ablation": ablation, "protocol": protocol}
+    seeds = [_seed(seed, found, mixer) for seed, found in scores.items()]
+    over = spread(seeds) if seeds else {}
     result = {
         "schema": SCHEMA,
-        "signature": signature,
         "status": status,
         "error": error,
-        "variant": {
-            "dataset": dataset,
-            "model": model,
-            "mixer": mixer,
-            "ablation": ablation,
-            "protocol": protocol,
-            "task": "classification" if keys is CLASSES else "regression",
-        },
-        "name": f"{dataset}/{model}/{mixer}",
+        "signature": folder.name,
+        "variant": {**names, "task": options["task"]},
+        "name": "/".join(names[key] for key in ("dataset", "model", "mixer", "ablation") if names[key]),
         "overrides": [f"mixer={mixer}", *overrides],
+        "sweep": None,
+        "trial": {},
         "command": f"powmix dataset={dataset} model={model} mixer={mixer} {' '.join(overrides)}".strip(),
-        "objective_metric": "Accuracy" if keys is CLASSES else "MAE",
-        "seeds": [_seed(seed, value, keys, mixer) for seed, value in errors.items()],
-        "provenance": {"git": "0123456789abcdef", "dirty": False, "dataset": {"digest": dataset}, "device": "cpu"},
+        "objective": over["mean"]["validation"][options["objective"]] if over else None,
+        "objective_metric": options["objective"],
+        "direction": "maximize" if options["task"] == "classification" else "minimize",
+        "seeds": seeds,
+        "provenance": {
+            "git": "0123456789abcdef",
+            "dirty": False,
+            "versions": {},
+            "dataset": {"name": dataset, "digest": dataset, "sizes": [600, 200, 300]},
+            "device": "cpu",
+            "created": "2026-11-01T00:00:00+00:00",
+        },
+        **over,
     }
     (folder / "result.json").write_text(json.dumps(result))
     if history:
@@ -84,8 +94,28 @@ def write_run(
     return folder
 
 
-def _seed(seed: int, error: float, keys, mixer: str) -> dict:
-    scores = metrics(error, keys)
+def composed(dataset: str, model: str, mixer: str, ablation: str | None, protocol: str) -> dict:
+    """What `powmix dataset=... model=... mixer=... ablation=... protocol=...` composes; an unknown name stays one."""
+    groups = {"dataset": dataset, "model": model, "protocol": protocol, "trainer": "default", "mixer": mixer}
+    options = {k: v for k, v in deepcopy(_read("config")).items() if k not in ("defaults", "hydra", "trial")}
+    for group, name in {**groups, "tracker": "none"}.items():
+        options[group] = {"name": name} if group != "trainer" else {}
+        options[group] |= deepcopy(_read(f"{group}/{name}"))
+    options["dataset"].setdefault("fraction", 1.0)
+    recipe = _read(f"recipe/{model}_{dataset}") or _read("recipe/mult_mosi")
+    for key, value in deepcopy(recipe).items():
+        options[key] = {**options.get(key, {}), **value} if isinstance(value, dict) else value
+    options["mixer"] |= _read(f"ablation/{ablation}")
+    return options
+
+
+@cache
+def _read(name: str) -> dict:
+    path = CONF / f"{name}.yaml"
+    return (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
+
+
+def _seed(seed: int, scores: dict[str, float], mixer: str) -> dict:
     return {
         "seed": seed,
         "best_epoch": 7,

@@ -15,6 +15,7 @@ from powmix.analysis import catalogue
 from powmix.analysis.__main__ import main
 from powmix.command.composition import CONF
 from powmix.report.figures import robustness
+from powmix.runs.files import file_sha256
 from powmix.runs.records import read_record
 
 TWO = {"repetitions": 2, "device": "cpu"}
@@ -155,17 +156,29 @@ def test_an_unfinished_run_is_refused_with_its_command(copy):
         analysis.run(["noise"], copy)
 
 
+def vouch(seed_folder):
+    """Makes a seed's record name the weights that lie there now, as if they had been trained so."""
+    result = json.loads((seed_folder / "result.json").read_text())
+    result["files"]["weights.safetensors"]["sha256"] = file_sha256(seed_folder / "weights.safetensors")
+    (seed_folder / "result.json").write_text(json.dumps(result))
+
+
 def test_weights_that_are_not_the_records_are_refused(copy):
     shutil.copy(copy / "seed_2" / "weights.safetensors", copy / "seed_1" / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"seed_1/weights.safetensors has changed since it was written"):
+        analysis.run(["noise"], copy, **TWO)
+    vouch(copy / "seed_1")
     with pytest.raises(ValueError, match=r"seed_1: the test Loss is .*, the run recorded"):
         analysis.run(["noise"], copy, **TWO)
 
 
 def test_weights_of_another_model_are_refused(runs, copy):
     shutil.copy(runs["mult"] / "seed_3" / "weights.safetensors", copy / "seed_1" / "weights.safetensors")
+    vouch(copy / "seed_1")
     with pytest.raises(ValueError, match="weights of another model"):
         analysis.run(["noise"], copy, **TWO)
     (copy / "seed_1" / "weights.safetensors").write_bytes(b"torn")
+    vouch(copy / "seed_1")
     with pytest.raises(ValueError, match="cannot be read"):
         analysis.run(["noise"], copy, **TWO)
 
@@ -209,7 +222,7 @@ def test_the_command_prints_a_table_and_leaves_the_unfinished_out(runs, copy, tm
         (["noise"], "no PATH given"),
         (["noise", "nowhere-at-all"], "nowhere-at-all does not exist"),
         (["noise", ".", "--repetitions", "0"], "repetitions"),
-        (["noise", ".", "--repetition", "2"], "nearest: --repetitions"),
+        (["noise", ".", "--repetition", "2"], "(did you mean --repetitions?)"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(arguments, message, tmp_path, capsys, monkeypatch, runs):

@@ -26,6 +26,7 @@ UNUSED = (
 def pair(name, splits):
     """powmix's model and the reference with the same weights; a narrow MulT, so that the test is quick."""
     options = composed(name)
+    del options["model"]["name"]
     if "text" in options["model"]:
         options["model"]["text"]["pretrained"] = "tiny"
     recipe = reference.MOSI[name]

@@ -15,6 +15,7 @@ from threading import Thread
 import pytest
 
 from powmix.__main__ import main
+from powmix.command.exits import INTERRUPTED, SOME_FAILED, WRONG
 
 TINY = ["dataset.sizes={train: 60, valid: 30, test: 30}", "trainer.max_epochs=3", "trainer.device=cpu"]
 
@@ -51,7 +52,7 @@ def test_a_run_leaves_everything_a_reader_needs(powmix, capsys):
     assert {"MAE", "Corr", "Non0_acc_2", "Mult_acc_7", "Loss"} <= set(result["seeds"][0]["test"])
     mean = sum(seed["validation"]["MAE"] for seed in result["seeds"]) / 2
     assert result["objective"] == pytest.approx(mean) == pytest.approx(result["mean"]["validation"]["MAE"])
-    assert result["std"]["test"]["MAE"] > 0 and len(result["ci95"]["test"]["MAE"]) == 2
+    assert result["std"]["test"]["MAE"] > 0 and result["ci95"]["test"]["MAE"] is None  # two seeds have no interval
     assert result["provenance"]["dataset"]["sizes"] == [60, 30, 30]
     assert result["command"].startswith("powmix ") and "mixer.p_mix=0.7" in result["command"]
     folder = where / "outputs/runs" / result["signature"]
@@ -96,15 +97,48 @@ def test_data_too_small_for_a_single_optimiser_step_are_refused(powmix):
         powmix(*TINY, "seeds=1", "trainer.accumulate=3")
 
 
+def test_a_diverging_run_ends_in_one_line(powmix, capsys):
+    with pytest.raises(SystemExit, match=r"seed 1111: validation Loss was not finite.*; seed 1112: .*learning rate 1e"):
+        powmix(*TINY, "seeds=2", "optimizer.learning_rate=1e30")
+    assert "Traceback" not in (said := capsys.readouterr().err) and "Error executing job" not in said
+
+
+def test_a_preset_without_multirun_is_pointed_out(powmix, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        powmix("sweeps=demo", "seeds=1")
+    assert stopped.value.code == WRONG and "sweeps=demo is a comparison or a search" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_may_have_any_character(powmix, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        powmix("dataset=mosi", "dataset.path=unaligned_50 (1)^.pkl")
+    assert stopped.value.code == WRONG
+    assert capsys.readouterr().err == "powmix: dataset.path: no file 'unaligned_50 (1)^.pkl'\n"
+
+
+def test_a_run_of_another_version_is_named_and_left_alone(powmix, capsys, tmp_path):
+    old = tmp_path / "old"
+    (old / "seed_1111").mkdir(parents=True)
+    for path in (old / "result.json", old / "seed_1111/result.json"):
+        path.write_text('{"schema": 1, "status": "finished", "seed": 1111}')
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match=r"written by another version of powmix \(schema 1, this is \d\)"):
+        powmix(*TINY, "seeds=1", f"hydra.run.dir={old}")
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+
+
 def test_hydras_run_directory_is_honoured(powmix):
     where = powmix(*TINY, "seeds=1", "hydra.run.dir=elsewhere")
     assert json.loads((where / "elsewhere/result.json").read_text())["status"] == "finished"
     assert not (where / "outputs").exists()
 
 
-def test_a_multirun_compares_its_variants_and_survives_a_failing_job(powmix, capsys):
-    where = powmix("-m", *TINY, "seeds=2", "mixer=none,powmix", "optimizer.learning_rate=0.001,1e30")
-    [sweep] = where.glob("outputs/sweeps/*")
+def test_a_multirun_compares_its_variants_and_survives_a_failing_job(powmix, capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        powmix("-m", *TINY, "seeds=2", "mixer=none,powmix", "optimizer.learning_rate=0.001,1e30")
+    assert ended.value.code == SOME_FAILED
+    [sweep] = tmp_path.glob("outputs/sweeps/*")
     jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
     assert [job["status"] for job in jobs] == ["finished", "failed", "finished", "failed"]
     assert "finite" in jobs[1]["error"] and jobs[1]["objective"] is None
@@ -217,7 +251,7 @@ def test_a_killed_run_continues_to_the_same_numbers(powmix, tmp_path, farewell):
     said, _ = process.communicate()
     assert process.returncode != 0 and not list(tmp_path.glob("outputs/runs/*/seed_7/weights.safetensors"))
     if farewell == signal.SIGTERM:
-        assert "the same command continues" in said
+        assert "the same command continues" in said and process.returncode == INTERRUPTED
     continued = results(powmix(*longer))[0]
     powmix(*longer, "outputs=uninterrupted")
     [whole] = [json.loads(p.read_text()) for p in tmp_path.glob("uninterrupted/runs/*/result.json")]

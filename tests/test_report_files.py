@@ -126,7 +126,7 @@ def test_latex_escapes_and_carries_emphasis(tmp_path):
 
 def test_markdown_shows_scores_and_differences_in_every_metric(demo):
     text = (demo / "table.md").read_text()
-    assert "| PowMix | 5 | **61.72 ± 0.93** |" in text
+    assert "| PowMix | 5 | **63.72 ± 0.93** |" in text
     assert "Difference to no mixing, paired by seed, [95% CI]:" in text
     assert "demo job 12: job=12: failed, RuntimeError: CUDA out of memory" in text
 
@@ -198,10 +198,10 @@ def test_published_numbers_stand_beside_ours_with_the_difference(tmp_path):
     options = ["--paper-file", str(tmp_path / "paper.yaml"), "--out", str(tmp_path / "out"), "--figures", "none"]
     assert main([str(found), *options]) == 0
     text = (tmp_path / "out" / "table.md").read_text()
-    assert "| *published: Table 2* |  | 39.50 | — | — | — | 0.4400 | — |" in text
-    assert "| *ours − published* |  | +35.50 | — | — | — | +0.060 | — |" in text
-    assert "| MulT + PowMix | 39.50 | 0.4400 |" in text
-    assert "| MISA + PowMix, no_mask | 41.10 | 0.770 |" in text
+    assert "| *published: Table 2* |  | — | — | 0.4400 | — | 39.50 | — |" in text
+    assert "| *ours − published* |  | — | — | +0.060 | — | +35.50 | — |" in text
+    assert "| MulT + PowMix | 0.4400 | 39.50 |" in text
+    assert "| MISA + PowMix, no_mask | 0.770 | 41.10 |" in text
     assert "published: Table 2" in (tmp_path / "out" / "table.tex").read_text()
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert "#source-powmix" in page.links and "source-powmix" in page.ids
@@ -228,7 +228,7 @@ def test_a_wrong_entry_in_the_paper_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--fgures", "none"], "nearest: --figures"),
+        (["--fgures", "none"], "(did you mean --figures?)"),
         (["--figures", "trainin"], "nearest: training"),
         (["--metric", "MEA"], "nearest: MAE"),
     ],

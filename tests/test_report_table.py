@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 import report_runs as fabricate
+import yaml
+from analysis_runs import train
 
 from powmix.report.table import build
 from powmix.report.verdict import summaries, verdicts
 from powmix.runs import collection
+from powmix.runs.identity import SCHEMA
 
 
 def table_of(*folders, **options):
@@ -17,6 +20,23 @@ def table_of(*folders, **options):
 
 def rows(table):
     return {row.label: row for row in table.rows}
+
+
+def test_a_made_up_run_has_what_a_trained_one_has(tmp_path):
+    trained = train(tmp_path / "trained", "mixer=powmix", "ablation=isotropic", "seeds=[1,2]", "trainer.max_epochs=1")
+    made_up = fabricate.write_run(
+        tmp_path, dataset="synthetic", model="lf_dnn", ablation="isotropic", errors={1: 0.8, 2: 0.9}
+    )
+    ours, theirs = (json.loads((folder / "result.json").read_text()) for folder in (made_up, trained))
+    ours["trial"], theirs["trial"] = None, None  # `powmix` writes it, `train` runs no command
+    assert ours.keys() == theirs.keys() and len(ours["signature"]) == len(theirs["signature"]) == 12
+    for part in ("seeds", "mean", "std", "ci95", "provenance"):
+        one, other = (found[part][0] if part == "seeds" else found[part] for found in (ours, theirs))
+        assert one.keys() == other.keys(), part
+    config, other = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (made_up, trained))
+    other["trial"] = None
+    assert config.keys() | {"trial"} == other.keys() and config["mixer"] == other["mixer"]
+    assert config["model"] == other["model"] and config["schedule"] == other["schedule"]
 
 
 def test_roots_sweeps_and_runs_give_the_same_records(tmp_path):
@@ -44,7 +64,7 @@ def test_unfinished_failed_pruned_and_corrupt_runs_are_listed_with_why(tmp_path)
     good = fabricate.write_run(tmp_path, "none")
     running = fabricate.write_run(tmp_path, "multimix", {1111: 0.8}, status="running")
     fabricate.write_run(tmp_path, "powmix", {}, status="failed", error="ValueError: loss is NaN")
-    pruned = fabricate.write_run(tmp_path, "powmix", {1111: 0.8}, status="pruned", salt=1)
+    pruned = fabricate.write_run(tmp_path, "powmix", {1111: 0.8}, status="pruned", config={"mixer.p_mix": 0.9})
     corrupt = fabricate.write_run(tmp_path, "c_mixup")
     (corrupt / "result.json").write_text('{"schema": 1, "vari')
     started = tmp_path / "runs" / "started"
@@ -66,8 +86,10 @@ def test_unfinished_failed_pruned_and_corrupt_runs_are_listed_with_why(tmp_path)
 
 def test_seeds_finished_after_the_variant_was_last_written_are_read(tmp_path):
     run = fabricate.write_run(tmp_path, "powmix", {1111: 0.8}, status="running")
+    other = fabricate.write_run(tmp_path / "other", "powmix", {1112: 0.7})
+    [entry] = json.loads((other / "result.json").read_text())["seeds"]
     (run / "seed_1112").mkdir()
-    (run / "seed_1112" / "result.json").write_text(json.dumps({"seed": 1112, "test": fabricate.metrics(0.7)}))
+    (run / "seed_1112" / "result.json").write_text(json.dumps({"schema": SCHEMA, "status": "finished", **entry}))
     (run / "seed_1113").mkdir()
     (run / "seed_1113" / "result.json").write_text("{")
     assert [seed.seed for seed in collection.read([run]).records[0].seeds] == [1111, 1112]
@@ -87,14 +109,20 @@ def test_a_killed_sweep_is_read_from_its_jobs(tmp_path):
     run = fabricate.write_run(tmp_path, "none")
     job = tmp_path / "sweeps" / "killed" / "0"
     job.mkdir(parents=True)
-    record = {"number": 0, "overrides": ["mixer=none"], "status": "finished", "run": f"../../runs/{run.name}"}
+    record = {
+        "schema": SCHEMA,
+        "number": 0,
+        "overrides": ["mixer=none"],
+        "status": "finished",
+        "run": f"../../runs/{run.name}",
+    }
     (job / "job.json").write_text(json.dumps(record))
     assert len(collection.read([job.parent]).records) == 1
 
 
 def test_a_wrong_path_names_the_nearest(tmp_path):
     fabricate.write_sweep(tmp_path, "demo", [fabricate.write_run(tmp_path, "none")])
-    with pytest.raises(ValueError, match=r"nearest: .*sweeps/demo"):
+    with pytest.raises(ValueError, match=r"did you mean demo\?"):
         collection.read([tmp_path / "sweeps" / "demmo"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no runs under"):
@@ -172,7 +200,7 @@ def test_datasets_models_protocols_and_fractions_are_never_compared_with_each_ot
     assert all(row.baseline is None for row in table.rows)
     assert [section.title for section in table.sections] == ["MOSI", "MOSI, 20% of the training data", "SIMS"]
     sims = table.sections[2]
-    assert [m.label for m in sims.columns] == ["Acc-5", "Acc-3", "Acc-2", "F1", "MAE", "Corr"]
+    assert [m.label for m in sims.columns] == ["Acc-2", "F1", "MAE", "Corr", "Acc-5", "Acc-3"]
 
 
 def test_classification_has_its_own_columns_and_main_metric(tmp_path):

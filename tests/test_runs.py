@@ -29,6 +29,7 @@ def changed(section, **values):
 
 def test_what_does_not_change_the_science_does_not_change_the_signature():
     same = [changed("trainer", device="cuda"), changed("tracker", name="wandb"), {**CONFIG, "seeds": [1, 2]}]
+    same.append({**CONFIG, "objective": "Corr"})
     assert {signature(config) for config in same} == {signature(CONFIG)}
 
 
@@ -77,6 +78,11 @@ def test_spread_is_the_sample_standard_deviation_and_students_interval():
 def test_one_seed_has_no_spread():
     out = spread([{"validation": {"MAE": 1.0}, "test": {"MAE": 2.0}}])
     assert out["std"]["test"]["MAE"] is None and out["ci95"]["test"]["MAE"] is None
+
+
+def test_two_seeds_have_a_deviation_and_no_interval():
+    out = spread([{"validation": {"MAE": 1.0}, "test": {"MAE": value}} for value in (0.9, 1.0)])
+    assert out["std"]["test"]["MAE"] == pytest.approx(0.0707107) and out["ci95"]["test"]["MAE"] is None
 
 
 def test_a_command_can_be_pasted_into_a_shell():

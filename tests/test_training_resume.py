@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,9 +11,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_corpus import Watcher, rows_of, same_weights, science, tiny_train, weights
+from training_corpus import (
+    PairMixer,
+    TinyFusion,
+    Watcher,
+    rows_of,
+    same_weights,
+    science,
+    tiny_splits,
+    tiny_train,
+    weights,
+)
 
-from powmix.training import Pruned, Settings, checkpoint, train
+from powmix.runs.records import finished_seed
+from powmix.training import Pruned, Settings, TrainingFailed, checkpoint, train, train_seeds
+from powmix.training.seeds import Generators
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +116,59 @@ def test_a_damaged_checkpoint_is_reported_and_the_seed_starts_again(whole, tmp_p
     with pytest.warns(UserWarning, match=r"checkpoint\.pt cannot be read.*starts again"):
         assert science(tiny_train(tmp_path, listener=watcher)) == science(record)
     assert watcher.rows[0]["epoch"] == 1
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+    with pytest.raises(RuntimeError):
+        tiny_train(tmp_path, listener=Watcher(2))
+    path = tmp_path / "checkpoint.pt"
+    whole = path.read_bytes()
+    for position in random.Random(0).sample(range(8 * len(whole)), 60):
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(checkpoint.CorruptCheckpoint):
+            checkpoint.load(path)
+    path.write_bytes(whole)
+    assert checkpoint.load(path)["seed"] == 1111
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("weights.safetensors", lambda raw: raw[:-1]),
+        ("predictions.csv", lambda raw: raw.replace(b"1", b"2", 1)),
+        ("history.csv", None),
+        ("result.json", lambda raw: raw.replace(b'"MAE"', b'"MEA"', 1)),
+        ("result.json", lambda raw: raw.replace(b'"test"', b'"tset"')),
+        ("result.json", lambda raw: b'{"a":' * 100_000),
+    ],
+)
+def test_a_finished_seed_whose_files_are_damaged_is_trained_again(whole, tmp_path, name, damage):
+    tiny_train(tmp_path)
+    path = tmp_path / name
+    path.unlink() if damage is None else path.write_bytes(damage(path.read_bytes()))
+    assert science(tiny_train(tmp_path)) == science(whole[0])
+    assert same_weights(weights(tmp_path), weights(whole[1]))
+
+
+def test_the_seeds_after_one_that_diverges_are_trained(tmp_path):
+    first = Generators(1, torch.device("cpu")).initialisation
+    settings = Settings(max_epochs=2, device="cpu", batch_size=16)
+
+    def build():
+        model = TinyFusion()
+        if torch.initial_seed() == first:
+            with torch.no_grad():
+                model.head.weight.fill_(float("nan"))
+        return model
+
+    def place(seed):
+        return tmp_path / f"seed_{seed}"
+
+    with pytest.raises(TrainingFailed, match=r"^seed 1: validation Loss was not finite"):
+        train_seeds(build, tiny_splits(), PairMixer(0.5), settings, [1, 2, 3], place, Watcher())
+    assert [bool(finished_seed(place(seed), seed)) for seed in (1, 2, 3)] == [False, True, True]
 
 
 def test_a_checkpoint_of_another_model_is_reported(whole, tmp_path):

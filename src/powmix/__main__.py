@@ -34,7 +34,7 @@ def main() -> None:
 def _main() -> None:
     register_resolvers()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    overrides: Sequence[str] = []
+    overrides, arguments = [], None
     if not QUIET_FLAGS & set(sys.argv[1:]):
         sys.argv[1:] = with_quoted_paths(sys.argv[1:])
         arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
@@ -52,7 +52,7 @@ def _main() -> None:
         leave(str(error), WRONG)
     except (ValueError, OSError) as error:
         leave(str(error))
-    if Around.failed:
+    if arguments and arguments.multirun and Around.failed:
         sys.exit(SOME_FAILED)
 
 

@@ -36,6 +36,7 @@ class Around(Callback):
         _refuse(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        Around.failed = 0
         folder = Path(config.hydra.sweep.dir)
         _refuse(folder)
         write_sweep(

@@ -76,8 +76,8 @@ CONVENTIONS: dict[str, tuple[Metric, ...]] = {
         _percent("F1_score", "F1", values.sims_f1),
         Metric("MAE", "MAE", values.sims_mean_absolute_error, higher_is_better=False),
         Metric("Corr", "Corr", values.sims_correlation),
-        _percent("Mult_acc_3", "Acc-3", values.sims_accuracy_3),
         _percent("Mult_acc_5", "Acc-5", values.sims_accuracy_5),
+        _percent("Mult_acc_3", "Acc-3", values.sims_accuracy_3),
         LOSS,
     ),
     "classification": (

@@ -11,7 +11,7 @@ from powmix.runs.records import Record
 # Overrides that name the row already, or do not change the science.
 UNTOLD = {"dataset", "model", "mixer", "ablation", "protocol", "recipe", "seeds", "outputs", "tracker", "sweep"}
 UNTOLD |= {"sweeps", "dataset.path", "trainer.device"}
-UNTOLD |= {"trainer.checkpoint", "protocol.name", "name", "schema"}
+UNTOLD |= {"trainer.checkpoint", "protocol.name", "name"}
 UNTOLD_SECTIONS = ("hydra", "tracker", "trial")
 
 # Sections of a configuration that shape a run, mixing aside.

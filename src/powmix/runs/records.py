@@ -151,8 +151,8 @@ class Record:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """config.yaml as nested plain values; empty where it is absent or unreadable."""
-        return read_config(self.folder) or {}
+        """config.yaml as nested plain values, less its schema; empty where it is absent or unreadable."""
+        return {key: value for key, value in (read_config(self.folder) or {}).items() if key != "schema"}
 
     def option(self, path: str, default: Any = None) -> Any:
         """A value of config.yaml by its dotted name (`mixer.n_out`)."""
