@@ -13,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from powmix.command.callback import Around
 from powmix.command.composition import CONF, register_resolvers, sweep_name
-from powmix.command.exits import INTERRUPTED, SOME_FAILED, WRONG, leave
+from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
-from powmix.command.overrides import check_command, deferred, with_quoted_paths
+from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
 from powmix.training.interruption import sigterm_as_interrupt
 
 TRUSTED = ["powmix.*", "optuna.*"]
@@ -47,10 +47,10 @@ def _main() -> None:
                 sys.argv.append(f"sweep={sweep_name(overrides)}")
     try:
         hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=TRUSTED)(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except REFUSED as error:
         _stop_on_mistakes(overrides)
-        leave(str(error), WRONG)
-    except (ValueError, OSError) as error:
+        leave(str(error), WRONG if isinstance(error, (HydraException, OmegaConfBaseException)) else ERROR)
+    except OSError as error:
         leave(str(error))
     if arguments and arguments.multirun and Around.failed:
         sys.exit(SOME_FAILED)

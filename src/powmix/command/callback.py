@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from powmix.command.composition import plain, task_overrides
 from powmix.command.exits import WRONG, leave
-from powmix.command.validation import check_config
+from powmix.command.validation import check_config, check_overrides
 from powmix.runs.provenance import command, now
 from powmix.runs.records import read_jobs, refuse_other_schema, write_sweep
 
@@ -28,7 +28,8 @@ class Around(Callback):
         if name := config.hydra.runtime.choices.get("sweeps"):
             leave(f"sweeps={name} is a comparison or a search, many runs: add -m", WRONG)
         try:
-            found = check_config(plain(config), config.hydra.runtime.choices)
+            found = check_overrides(config.hydra.overrides.task, config.hydra.runtime.choices)
+            found += check_config(plain(config), config.hydra.runtime.choices)
         except OmegaConfBaseException as error:
             found = [str(error).splitlines()[0]]
         if found:

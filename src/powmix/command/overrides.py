@@ -6,6 +6,7 @@ No torch is imported, nothing is trained. Each message gives the name, what was 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import yaml
@@ -17,13 +18,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from powmix.command.composition import CONF, plain
-from powmix.command.validation import check_config
+from powmix.command.validation import NULLABLE, check_config, check_overrides
 from powmix.mistakes import nearest
 
 UNCHECKED = ("hydra", "trial")
-NULLABLE = ("ablation", "sweeps")
-"""Groups of which none may be chosen."""
 PATHS = ("dataset.path", "dataset.text_encoder", "model.text.pretrained", "outputs", "hydra.run.dir", "hydra.sweep.dir")
+GROUPS = ("dataset", "model", "protocol", "trainer", "mixer", "tracker", "recipe", "ablation", "sweeps")
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, TypeError)
 """What composing a wrong command raises."""
 MOST = 10_000
@@ -87,7 +87,8 @@ def deferred(overrides: Sequence[str]) -> list[str]:
 def check_command(overrides: Sequence[str]) -> list[str]:
     """The mistakes of a command line's overrides, sweeps included: every swept value is checked, not their product."""
     with initialize_config_dir(str(CONF)):
-        return list(dict.fromkeys(_mistakes(overrides, GlobalHydra.instance().config_loader())))
+        found = _mistakes(overrides, GlobalHydra.instance().config_loader())
+        return list(dict.fromkeys([*check_overrides(overrides, GROUPS), *found]))
 
 
 def _preset_groups(overrides: Sequence[str]) -> dict[str, str]:
@@ -110,23 +111,19 @@ def _mistakes(overrides: Sequence[str], loader: Any) -> Iterator[str]:
     groups, values = ([one for one in given if bool(one.options) is wanted] for wanted in (True, False))
     chosen: dict[str, list[str]] = {}
     for one in groups:
-        if one.key in chosen:
-            yield f"{one.key}: chosen twice ({chosen[one.key][0]}, {one.text.partition('=')[2]})"
         yield from (f"{one.key}={name}: {why}" for name in map(_word, one.values) if (why := _wrong(one, name)))
         chosen[one.key] = [name for name in map(_word, one.values) if not _wrong(one, name)]
     yield from _check_values({group: names for group, names in chosen.items() if names}, values)
 
 
 def _read(text: str, parser: OverridesParser, loader: Any) -> list[Given]:
-    """The override; nothing for Hydra's own. ValueError for what may not be removed or added."""
+    """The override; nothing for Hydra's own and for removals. ValueError for one that stands for no value."""
     [override] = parser.parse_overrides([text])  # unlike parse_override, it knows the groups, for glob(*)
     key = override.key_or_group
     if key.split(".")[0].split("/")[0] in UNCHECKED:
         return []
     if override.is_delete():
-        if key in NULLABLE:
-            return []
-        raise ValueError(f"{key} cannot be removed; give it a value")
+        return []
     values = _alternatives(override)
     if not values:
         raise ValueError("it stands for no value")
@@ -224,12 +221,17 @@ def _get(config: Any, key: str) -> Any:
     return config
 
 
-def _with(config: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with other values at dotted keys; sections are merged, as Hydra merges them."""
-    changed = OmegaConf.create(config)
+def _with(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with other values at dotted keys; a section given to a section is merged into it, as Hydra does."""
+    changed = deepcopy(dict(config))
     for key, value in values.items():
-        OmegaConf.update(changed, key, value, merge=True)
-    return OmegaConf.to_container(changed)
+        *way, last = key.split(".")
+        place = changed
+        for part in way:
+            place = place[part]
+        both = isinstance(place[last], dict) and isinstance(value, Mapping)
+        place[last] = _with(place[last], value) if both and value.keys() <= place[last].keys() else value
+    return changed
 
 
 def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -6,7 +6,7 @@ loop's in Settings. Here stand the options that belong to nobody else, and what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,24 @@ TRACKER: dict[str, Rule] = {
     "mode": choice("auto", "online", "offline"),
     "tags": Rule(lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
 }
+
+
+NULLABLE = ("ablation", "sweeps")
+"""Groups of which none may be chosen."""
+
+
+def check_overrides(overrides: Sequence[str], groups: Iterable[str]) -> list[str]:
+    """A sentence for each override that removes something, and for each group that is chosen twice.
+
+    Without a section or an option training would fall back on defaults that no configuration shows.
+    """
+    gone = [text[1:].partition("=")[0] for text in overrides if text.startswith("~")]
+    found = [f"{key} cannot be removed: give it a value" for key in gone if key not in NULLABLE]
+    for group in groups:
+        chosen = dict.fromkeys(text.partition("=")[2] for text in overrides if text.partition("=")[0] == group)
+        if len(chosen) > 1:
+            found.append(f"{group} is chosen twice: {', '.join(chosen)}")
+    return found
 
 
 def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
