@@ -4,20 +4,20 @@ powmix-dashboard outputs/sweeps/table3 --entity me --project powmix
 powmix-dashboard outputs/sweeps/staged --dry-run            its JSON, without a server
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from powmix.metrics.columns import COLUMNS, convention
+from powmix.mistakes import Parser
+from powmix.runs.collection import read
+from powmix.runs.files import read_json
+from powmix.runs.records import read_jobs
 from powmix.search.space import key_of
 
 LINK = ("trial", "hydra")
 FALLBACKS = ("mixing/attention_rate", "mixing/dropped_rate")
-TABLE = ("MAE", "Corr", "Mult_acc_7", "Mult_acc_5", "Non0_acc_2", "Non0_F1_score")
-SIMS_TABLE = ("MAE", "Corr", "Mult_acc_5", "Mult_acc_3", "Mult_acc_2", "F1_score")
-CLASS_TABLE = ("Accuracy", "Weighted_F1", "Loss")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,21 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def read_sweep(folder: Path) -> dict[str, Any]:
     """What a sweep's folder says: its name, what its jobs vary, its metrics; exits with a message when it is none."""
-    path = folder / "sweep.json"
-    if not path.is_file():
+    sweep, jobs = read_json(folder / "sweep.json"), list(read_jobs(folder).values())
+    if sweep is None:
         known = sorted(p.parent.name for p in folder.parent.glob("*/sweep.json")) if folder.parent.is_dir() else []
         sys.exit(
             f"powmix-dashboard: no sweep in {folder} (sweep.json is missing); beside it: {', '.join(known) or 'none'}"
         )
-    sweep = json.loads(path.read_text(encoding="utf-8"))
-    results = [folder / job["run"] / "result.json" for job in sweep["jobs"] if job.get("run")]
-    found = [json.loads(result.read_text(encoding="utf-8")) for result in results if result.is_file()]
-    metrics = {name for result in found for name in result.get("mean", {}).get("test", {})}
+    records = read([folder]).records
+    metrics = {key for record in records for seed in record.seeds for key in seed.test}
     return {
         "name": sweep.get("name") or folder.resolve().name,
-        "varied": varied(sweep["jobs"]),
-        "objective": next((result["objective_metric"] for result in found if result.get("objective_metric")), "MAE"),
-        "metrics": _table_of(metrics),
+        "varied": varied(jobs),
+        "objective": next((record.objective_metric for record in records), "MAE"),
+        "metrics": [m.key for m in COLUMNS[convention(metrics)]],
     }
 
 
@@ -176,13 +174,8 @@ def _bars(title: str, metric: str, groupby: Any):
     )
 
 
-def _table_of(known: set[str]) -> list[str]:
-    tables = (CLASS_TABLE, SIMS_TABLE, TABLE)
-    return list(next((table for table in tables if known and known >= set(table)), TABLE))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("powmix-dashboard", description="Build a W&B workspace for a sweep.")
+def _parser() -> Parser:
+    parser = Parser("powmix-dashboard", description="Build a W&B workspace for a sweep.")
     parser.add_argument("sweep", type=Path, help="the sweep's folder, such as outputs/sweeps/table3")
     parser.add_argument("--entity", help="W&B user or team")
     parser.add_argument("--project", default="powmix")

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import report_runs as fabricate
 
 from powmix.report.workspace import main, varied
+from powmix.runs.records import read_jobs, write_job, write_sweep
 
 pytest.importorskip("wandb_workspaces")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -12,18 +14,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture
 def sweep(tmp_path):
-    run = tmp_path / "runs" / "abc"
-    run.mkdir(parents=True)
-    test = {"MAE": 1.0, "Corr": 0.5, "Mult_acc_5": 0.3, "Mult_acc_3": 0.5, "Mult_acc_2": 0.7, "F1_score": 0.7}
-    (run / "result.json").write_text(json.dumps({"objective_metric": "Corr", "mean": {"test": test}}))
+    run = fabricate.write_run(tmp_path, "powmix", dataset="sims", keys=fabricate.SIMS)
     folder = tmp_path / "sweeps" / "search"
-    folder.mkdir(parents=True)
-    jobs = [
-        {"overrides": ["model=mult", "mixer.p_mix=0.5", "mixer.subset=[2,4]", "++trial.id=0"], "run": "../../runs/abc"},
-        {"overrides": ["model=mult", "mixer.p_mix=0.7", "mixer.subset=[2,8]", "++trial.id=1"], "run": None},
-        {"overrides": ["model=mult", "mixer=none", "++trial.id=2"], "run": None},
-    ]
-    (folder / "sweep.json").write_text(json.dumps({"name": "search", "jobs": jobs}))
+    write_sweep(folder, name="search")
+    given = (["mixer.p_mix=0.5", "mixer.subset=[2,4]"], ["mixer.p_mix=0.7", "mixer.subset=[2,8]"], ["mixer=none"])
+    for number, overrides in enumerate(given):
+        told = ["model=mult", *overrides, f"++trial.id={number}"]
+        where = None if number else f"../../runs/{run.name}"
+        write_job(folder / str(number), number=number, overrides=told, status="finished", run=where)
     return folder
 
 
@@ -32,14 +30,13 @@ def test_a_dry_run_writes_the_workspace_with_the_panels_of_what_the_sweep_varies
     text = (tmp_path / "workspace.json").read_text()
     names = [section["name"] for section in json.loads(text)["spec"]["section"]["panelBankConfig"]["sections"]]
     assert {"Table: mean and standard deviation over seeds", "Subset range", "Search", "Learning curves"} <= set(names)
-    for part in ("stddev", "config:mixer.value.p_mix", "mixer.value.subset", "best/validation/Corr", "test/Mult_acc_3"):
+    for part in ("stddev", "config:mixer.value.p_mix", "mixer.value.subset", "best/validation/MAE", "test/Mult_acc_3"):
         assert part in text
     assert "mixing/attention_rate" in text and "search" in text
 
 
 def test_only_what_differs_between_jobs_is_varied_and_the_link_to_the_study_is_not(sweep):
-    jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
-    assert varied(jobs) == ["mixer.p_mix", "mixer.subset", "mixer"]
+    assert varied(list(read_jobs(sweep).values())) == ["mixer.p_mix", "mixer.subset", "mixer"]
 
 
 def test_a_folder_that_is_no_sweep_is_refused_with_the_sweeps_beside_it(sweep):
