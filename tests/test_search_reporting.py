@@ -2,10 +2,13 @@
 
 import optuna
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from optuna.exceptions import StorageInternalError
 
-from powmix.search.outcome import Outcome
-from powmix.search.reporting import LABEL, PRUNER, TrialReporter
-from powmix.search.storage import open_storage
+from powmix.search.launching import Outcome
+from powmix.search.reporting import PRUNER, TrialReporter
+from powmix.search.storage import StorageAway, open_storage
+from powmix.search.trials import LABEL
 from powmix.training.listener import Pruned, TrainingFailed
 
 MEDIAN = {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 0, "n_min_trials": 1}
@@ -108,3 +111,30 @@ def test_outcomes_tell_pruned_not_finite_and_failed_apart():
     assert [Outcome.of_error(error).status for error in errors] == ["pruned", "nan", "failed"]
     values = [0.5, float("nan"), float("inf"), None]
     assert [Outcome.of_value(value).status for value in values] == ["complete", "nan", "nan", "failed"]
+
+
+def test_an_epoch_whose_report_cannot_reach_the_storage_costs_nothing_and_is_reported_later(study, monkeypatch, caplog):
+    trial = study.ask()
+    listener = reporter(study, trial)
+    storage, away = open_storage(study.user_attrs["url"]), [True]
+    write = storage.set_trial_intermediate_value
+
+    def break_off(*arguments):
+        if away[0]:
+            raise StorageInternalError("the server went away")
+        return write(*arguments)
+
+    monkeypatch.setattr(storage, "set_trial_intermediate_value", break_off)
+    for epoch in (1, 2):
+        listener.on_epoch(11, {"epoch": epoch, "validation_MAE": 1.0 / epoch})
+    assert study.trials[0].intermediate_values == {} and len(caplog.messages) == 1
+    away[0] = False
+    listener.on_epoch(11, {"epoch": 3, "validation_MAE": 0.25})
+    assert study.trials[0].intermediate_values == {1: 1.0, 2: 0.5, 3: 0.25}
+
+
+def test_a_storage_that_stays_away_is_no_outcome():
+    job = JobReturn(status=JobStatus.FAILED)
+    job.return_value = StorageAway("gone")
+    with pytest.raises(StorageAway):
+        Outcome.of(job)

@@ -6,29 +6,21 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import Trial, TrialState
 
 from powmix.search import samplers
-from powmix.search.space import SearchSpace, SubsetByWidth, differences, over
+from powmix.search.space import SearchSpace, SubsetByWidth, differences, over, suggest
 from powmix.search.staged import StagedSampler
 
 P_MIX, N_OUT = "mixer.p_mix", "mixer.n_out"
 SPACE = {P_MIX: FloatDistribution(0.05, 1.0), N_OUT: CategoricalDistribution((16, 64, 256, 1024))}
 STAGED = {"_target_": "powmix.search.staged.StagedSampler", "order": [P_MIX, N_OUT], "start": {N_OUT: 256}, "rounds": 2}
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": None}
-GRID = {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": None}
 
 
-def ask(study, options, space, n_trials, first=0, seed=7, fixed=None) -> Trial:
-    """Claim the next number as the sweeper does: a sampler of its own for each trial."""
-    number = len(study.trials)
-    trial_id = study._storage.create_new_trial(study._study_id)
-    if fixed is not None:
-        study._storage.set_trial_system_attr(trial_id, "fixed_params", fixed)
-    study.sampler = samplers.build_sampler(options, space, number, seed, first, n_trials)
-    trial = Trial(study, trial_id)
-    if fixed == {}:
-        trial.set_user_attr(samplers.OUTSIDE, True)
-    else:
-        for name, law in space.items():
-            trial._suggest(name, law)
+def ask(study, options, space, n_trials, first=0, seed=7) -> Trial:
+    """Take the next trial as the sweeper does: a sampler of its own for each."""
+    trial = study.ask()
+    study.sampler = samplers.build_sampler(options, trial.number, seed, first, n_trials)
+    for name, law in space.items():
+        suggest(trial, name, law)
     return trial
 
 
@@ -67,6 +59,11 @@ def test_the_staged_search_goes_on_after_a_restart_as_if_there_had_been_none():
     assert search(continued, STAGED, SPACE, 16) == expected
 
 
+def test_a_stage_knows_only_the_parameters_of_its_order():
+    with pytest.raises(ValueError, match=r"sampler.order\) must be one of mixer.p_mix, mixer.n_out, got 'x'"):
+        ask(optuna.create_study(), STAGED, {"x": FloatDistribution(0, 1)}, 4)
+
+
 def test_the_stages_share_the_trials_after_the_warm_start_evenly():
     sampler = StagedSampler([P_MIX, N_OUT], {}, rounds=2, n_trials=14, first=2)
     assert [sampler.stage(number) for number in range(14)] == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
@@ -93,27 +90,20 @@ def test_qmc_points_of_one_study_fill_the_space_across_restarts():
     assert sorted(quarters) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_a_grid_gives_each_point_once_and_counts_the_warm_start_among_them():
-    space = {N_OUT: SPACE[N_OUT]}
-    study = optuna.create_study()
-    study.tell(ask(study, GRID, space, 5, fixed={N_OUT: 64}), 1.0)
-    study.tell(ask(study, GRID, space, 5, fixed={}), 1.0)
-    running = [ask(study, GRID, space, 5) for _ in range(3)]
-    assert sorted(trial.params[N_OUT] for trial in running) == [16, 256, 1024]
-    assert study.trials[1].params == {}
-
-
-def test_a_continuous_parameter_has_no_grid():
-    with pytest.raises(ValueError, match="discrete"):
+def test_a_grid_has_every_combination_once_and_none_of_a_continuous_parameter():
+    space = {N_OUT: CategoricalDistribution((16, 64)), "a": IntDistribution(1, 5, step=2)}
+    points = samplers.grid_points(space | {"b": FloatDistribution(0.1, 0.3, step=0.1)})
+    assert len(points) == 2 * 3 * 3 and {N_OUT: 64, "a": 5, "b": 0.3} in points
+    with pytest.raises(ValueError, match=r"discrete values, but mixer.p_mix is continuous"):
         samplers.grid_points(SPACE)
 
 
 @pytest.mark.parametrize("name", ["GPSampler", "CmaEsSampler"])
-def test_a_baseline_outside_the_space_does_not_blind_relative_samplers(name):
+def test_a_trial_outside_the_space_does_not_blind_relative_samplers(name):
     space = {"a": FloatDistribution(0, 1), "b": FloatDistribution(0, 1)}
     options = {"_target_": f"optuna.samplers.{name}", "seed": None, "n_startup_trials": 1}
     study = optuna.create_study()
-    study.tell(ask(study, options, space, 4, fixed={}), 0.0)
+    study.tell(study.ask(), state=TrialState.FAIL)  # as Trials.finish tells it
     for _ in range(2):
         study.tell(ask(study, options, space, 4), 1.0)
     trial = ask(study, options, space, 4)

@@ -133,6 +133,29 @@ def test_a_changed_search_is_refused_with_the_difference(tmp_path):
     assert len(trials(tmp_path)) == 1
 
 
+def test_a_search_says_whether_not_mixing_was_beaten_also_after_a_kill_and_with_several_processes(tmp_path):
+    command = ["hydra.sweeper.n_trials=6", "n=64", "seconds=0.3", "+hydra.sweeper.warm_start.baseline=['n=9999']"]
+    processes = [start(tmp_path, *command) for _ in range(2)]
+    wait_for(lambda: len(lines(tmp_path, "started")) > 1)
+    for process in processes:
+        process.kill()
+        process.communicate()
+    texts = [process.communicate(timeout=120)[0] for process in [start(tmp_path, *command) for _ in range(2)]]
+    for text in [*texts, run(tmp_path, *command)]:
+        assert "study sweep: 6 trials: 6 complete" in text
+        assert "not mixing: trial 0, " in text and "the best trial is better by " in text
+    assert {trial.state for trial in trials(tmp_path)[1:]} == {TrialState.COMPLETE}
+    assert trials(tmp_path)[0].user_attrs["value"] > 9, "kept beside: its parameters are not in the space"
+    assert "is better by" not in run(tmp_path, *command[1:-1], "hydra.sweep.dir=other", "hydra.sweeper.n_trials=1")
+
+
+def test_a_password_in_the_command_is_told_and_shown_nowhere(tmp_path):
+    url = "nosuch://user:a/PASSWORD@h/db"
+    text = run(tmp_path, f"hydra.sweeper.storage='{url}'", expect=1)
+    assert "the password of nosuch://...@h/db stands in the command" in text and "PASSWORD" not in text
+    assert not any("PASSWORD" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
 def test_a_search_in_which_nothing_completes_says_so_and_fails(tmp_path):
     assert "none of 1 trials was completed" in run(tmp_path, "hydra.sweeper.n_trials=1", "raise_at=[0]", expect=1)
 
@@ -173,7 +196,8 @@ def test_a_trial_that_kills_its_process_each_time_fails_in_the_end(tmp_path):
     assert [trial.user_attrs["status"] for trial in trials(tmp_path)] == ["died", "complete"]
 
 
-def test_each_running_trial_has_a_place_on_a_gpu_of_its_own(tmp_path):
+def test_each_running_trial_has_a_place_on_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     run(tmp_path, "hydra.sweeper.n_trials=6", "hydra.sweeper.gpus=[4,7]", "seconds=0.5")
     spans = []
     for number, starts in lines(tmp_path, "started").items():

@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+import optuna
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from powmix.command.composition import CONF, register_resolvers
 from powmix.search.space import SearchSpace
-from powmix.search.sweep import StudySweep
+from powmix.search.study import HIDDEN, StudySweep
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = {path.stem: path for path in sorted((ROOT / "sweeps").glob("*.yaml"))}
@@ -34,7 +36,7 @@ def space_of(config) -> tuple[StudySweep, SearchSpace]:
     sweep = StudySweep(**{key: value for key, value in config.hydra.sweeper.items() if key != "_target_"})
     sweep.config, sweep.sweep_dir = config, "sweep"
     sweep.validate_batch_is_legal = lambda batch: None
-    sweep._read([])
+    sweep.read([])
     return sweep, sweep.space
 
 
@@ -60,7 +62,7 @@ def test_a_search_takes_any_dataset_and_model_and_starts_with_the_default_and_no
     assert "mixer=none" in sweep.warm_start["baseline"]
 
 
-def test_the_paper_s_defaults_of_the_warm_start_are_the_mixer_s_defaults():
+def test_the_warm_start_begins_with_the_mixer_s_defaults():
     mixer = composed("mixer=powmix").mixer
     sweep, space = space_of(composed("sweeps=joint"))
     params = space.inside(sweep.warm_start["defaults"])
@@ -71,6 +73,25 @@ def test_the_paper_s_defaults_of_the_warm_start_are_the_mixer_s_defaults():
 def test_a_grid_of_n_out_has_its_eight_values_and_the_baseline():
     sweep, _ = space_of(composed("sweeps=n_out", "hydra.sweeper.n_trials=50"))
     assert sweep.n_trials == 9
+    study = optuna.create_study()
+    while (plan := sweep._plan(study.trials)) is not None:
+        study.enqueue_trial(dict(plan.params), user_attrs=dict(plan.attributes))
+    given = [trial.user_attrs.get("point", {}).get("mixer.n_out") for trial in study.trials]
+    assert given == [256, None, 16, 32, 64, 128, 512, 1024, 2048], "the default's point is not given again"
+
+
+@pytest.mark.parametrize("pair", [[2, 4], [2, 8], [4, 8], [8, 16], [2, 16], [6, 8]])
+@pytest.mark.parametrize("name", ["subset", "subset_width", "joint"])
+def test_every_search_over_subset_ranges_reaches_each_range_of_the_paper(name, pair):
+    _, space = space_of(composed(f"sweeps={name}"))
+    low, high = pair
+    texts = [f"mixer.subset=[{low},{high}]"]
+    if name != "subset":
+        texts = [f"mixer.subset.low={low}", f"mixer.subset.width={high - low}"]
+    if name == "joint":
+        texts += ["mixer.p_mix=0.5", "mixer.n_out=256"]
+    params = space.inside(texts)
+    assert params is not None and space.overrides(params)[-1] == f"mixer.subset=[{low},{high}]"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random", "qmc", "grid", "staged"])
@@ -83,6 +104,19 @@ def test_samplers_are_chosen_by_name(sampler):
 def test_pruners_are_chosen_by_name(pruner):
     sweep, _ = space_of(composed("sweeps=p_mix", f"hydra/sweeper/pruner={pruner}"))
     assert type(sweep.pruner).__name__.lower().startswith("nop" if pruner == "none" else pruner)
+
+
+def test_a_password_in_the_command_is_in_no_record_of_a_job(monkeypatch, caplog):
+    url = "postgresql://user:a/PASSWORD@h/db"
+    monkeypatch.delenv(HIDDEN, raising=False)
+    sweep, config = StudySweep(storage=url), composed("sweeps=p_mix", f"hydra.sweeper.storage='{url}'")
+    sweep.config = config
+    sweep._hide_password()
+    assert "PASSWORD" not in OmegaConf.to_yaml(config) and config.hydra.sweeper.storage == url
+    kept = OmegaConf.to_container(config.hydra.overrides.hydra)
+    again = composed("sweeps=p_mix", *[text for text in kept if "storage" in text])
+    assert "PASSWORD" not in OmegaConf.to_yaml(again) and again.hydra.sweeper.storage == url
+    assert "PASSWORD" not in caplog.text and "stands in the command" in caplog.text
 
 
 def test_the_stock_sweeper_is_still_there():
@@ -101,6 +135,29 @@ def test_an_ablation_takes_one_component_away(name):
         "static": "dynamic",
     }
     assert changed == ({expected[name]} if name in expected else set())
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("n_jobs=-1", "hydra.sweeper.n_jobs must be null or a whole number >= 1, got -1"),
+        ("n_jobs=0", "hydra.sweeper.n_jobs must be null or a whole number >= 1, got 0"),
+        ("heartbeat=0", "hydra.sweeper.heartbeat must be a number > 0, got 0"),
+        ("heartbeat=-1", "hydra.sweeper.heartbeat must be a number > 0, got -1"),
+        ("heartbeat=300", "hydra.sweeper.grace must be longer than heartbeat=300, got 120"),
+        ("max_deaths=0", "hydra.sweeper.max_deaths must be a whole number >= 1, got 0"),
+        ("n_trials=0", "hydra.sweeper.n_trials must be a whole number >= 1, got 0"),
+        ("trials_per_gpu=0", "hydra.sweeper.trials_per_gpu must be a whole number >= 1, got 0"),
+        ("direction=minimise", "got 'minimise' (did you mean minimize?)"),
+        ("storage=/etc/passwd", "hydra.sweeper.storage: /etc/passwd is no study's journal"),
+        ("storage=foo://x", "hydra.sweeper.storage: got 'foo://x', allowed"),
+        ("gpus=[99]", "hydra.sweeper.gpus: got 99, this machine's GPUs: "),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_with_what_is_allowed(option, message):
+    with pytest.raises(ValueError) as refused:
+        space_of(composed("sweeps=p_mix", f"hydra.sweeper.{option}"))
+    assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)

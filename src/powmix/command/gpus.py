@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -17,15 +16,23 @@ _kept: list[tuple[str, IO]] = []
 
 
 def list_gpus(gpus: str | Sequence | None) -> list[str]:
-    """The pool's GPUs: none for null, those visible to this process for `auto`, or the listed ones."""
+    """The pool's GPUs: none for null, those visible to this process for `auto`, or the listed ones.
+
+    Errors: ValueError for anything else and for a GPU that this machine does not have.
+    """
     if gpus is None:
         return []
-    if gpus == "auto":
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        return _installed() if visible is None else [gpu for gpu in visible.split(",") if gpu.strip()]
-    if isinstance(gpus, str | int):
+    if gpus != "auto" and isinstance(gpus, str | int):
         raise ValueError(f"hydra.sweeper.gpus: got {gpus!r}, allowed null, auto or a list such as [0,1]")
-    return [str(gpu) for gpu in gpus]
+    visible = [gpu.strip() for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
+    if gpus == "auto":
+        return visible if "CUDA_VISIBLE_DEVICES" in os.environ else _installed()[0]
+    numbers, names = _installed()
+    listed = [str(gpu) for gpu in gpus]
+    if absent := [gpu for gpu in listed if gpu not in {*numbers, *names, *visible}]:
+        there = ", ".join(dict.fromkeys([*numbers, *visible])) or "none"
+        raise ValueError(f"hydra.sweeper.gpus: got {', '.join(absent)}, this machine's GPUs: {there}")
+    return listed
 
 
 def n_slots(gpus: Sequence[str], trials_per_gpu: int) -> int:
@@ -44,7 +51,7 @@ def slot(gpus: Sequence[str], trials_per_gpu: int, folder: Path | None = None):
     if not gpus:
         yield None
         return
-    gpu, file = _wait_for_place(gpus, trials_per_gpu, folder or _folder())
+    gpu, file = _wait_for_place(gpus, trials_per_gpu, folder or places_folder())
     try:
         yield gpu
     finally:
@@ -58,13 +65,16 @@ def keep_place(gpus: str, trials_per_gpu: int) -> str:
     pool = list_gpus(gpus)
     if not pool:
         return ""
-    _kept.append(_wait_for_place(pool, trials_per_gpu, _folder()))
+    _kept.append(_wait_for_place(pool, trials_per_gpu, places_folder()))
     return _kept[0][0]
 
 
-def _folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"powmix-gpus-{os.getuid()}"
-    folder.mkdir(parents=True, exist_ok=True)
+def places_folder() -> Path:
+    """Where a user's places on this machine are kept: one folder for all processes, whatever their TMPDIR."""
+    folder = Path("/tmp") / f"powmix-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise ValueError(f"{folder} belongs to another user, so it cannot keep the places on the GPUs")
     return folder
 
 
@@ -85,9 +95,10 @@ def _wait_for_place(gpus: Sequence[str], trials_per_gpu: int, folder: Path) -> t
         time.sleep(1)
 
 
-def _installed() -> list[str]:
+def _installed() -> tuple[list[str], list[str]]:
+    """The numbers and the UUIDs of this machine's GPUs."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
-        return []
-    return re.findall(r"^GPU (\d+):", listed, flags=re.MULTILINE)
+        return [], []
+    return re.findall(r"^GPU (\d+):", listed, flags=re.MULTILINE), re.findall(r"UUID: ([\w-]+)", listed)

@@ -7,6 +7,20 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from powmix.mistakes import POSITIVE, SWITCH, Rule, choice, count, optional
+
+RULES: dict[str, Rule] = {
+    "n_trials": count(1),
+    "n_jobs": optional(count(1)),
+    "trials_per_gpu": count(1),
+    "max_deaths": count(1),
+    "heartbeat": POSITIVE,
+    "grace": POSITIVE,
+    "wait_for_others": SWITCH,
+    "direction": optional(choice("minimize", "maximize")),
+}
+"""What each option of the sweeper may be."""
+
 
 @dataclass
 class StagedSamplerConf:

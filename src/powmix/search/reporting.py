@@ -10,26 +10,30 @@ One study has one kind of step, by its pruner:
   four seeds before a signed-rank test can reach p < 0.1.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 
-from powmix.search.pruners import build_pruner, compares_seeds
-from powmix.search.storage import load_study
-from powmix.training.listener import Listener
+from powmix.search.samplers import build_pruner, compares_seeds
+from powmix.search.storage import load_study, open_storage, patiently, reason, storage_errors
+from powmix.search.trials import LABEL
+from powmix.training.listener import Listener, Pruned
 
+log = logging.getLogger(__name__)
 PRUNER = "pruner"
-LABEL = "label"
 
 
 class TrialReporter(Listener):
     """The link from a training to its trial: a listener of powmix.training.
 
+    A report that cannot reach the storage is kept and sent with the next one: the training goes on.
+
     Args: storage, study_name, trial_id: what the sweeper wrote into the section `trial` of the configuration;
     seeds: the trial's seeds in their order; metric: the validation metric that is the objective; max_epochs: of one
-    seed. Errors: ValueError when the study is not in the storage.
+    seed. Errors: ValueError when the study is not in the storage, StorageAway when the storage does not answer.
     """
 
     def __init__(
@@ -42,14 +46,15 @@ class TrialReporter(Listener):
         max_epochs: int = 1,
     ) -> None:
         study = load_study(storage, study_name, sampler=optuna.samplers.RandomSampler())
-        options = study.user_attrs.get(PRUNER, {"name": "none"})
+        options = patiently(lambda: study.user_attrs).get(PRUNER, {"name": "none"})
         study.pruner = build_pruner(options)
         self._by_seed = compares_seeds(options)
-        self._trial = optuna.Trial(study, trial_id)
-        self._steps = set(study._storage.get_trial(trial_id).intermediate_values)
-        # The warm start answers a question: half a baseline would not.
-        self._is_fixed = LABEL in self._trial.user_attrs
-        self._direction = study.direction
+        self._trial = patiently(lambda: optuna.Trial(study, trial_id))
+        self._steps = set(patiently(lambda: open_storage(storage).get_trial(trial_id)).intermediate_values)
+        self._unsent: list[tuple[int, float]] = []
+        # A pruned baseline could not be compared with.
+        self._is_never_pruned = LABEL in patiently(lambda: self._trial.user_attrs)
+        self._direction = patiently(lambda: study.direction)
         self._seeds, self._metric, self._max_epochs = list(seeds), metric, max_epochs
         self._final: dict[int, float] = {}
         self._best: dict[int, float] = {}
@@ -83,7 +88,15 @@ class TrialReporter(Listener):
         if step in self._steps or not math.isfinite(value):
             return
         self._steps.add(step)
-        self._trial.report(float(value), step)
+        self._unsent.append((step, float(value)))
+        try:
+            while self._unsent:
+                step, value = self._unsent[0]
+                self._trial.report(value, step)
+                del self._unsent[0]
+        except storage_errors() as error:
+            if len(self._unsent) == 1:
+                log.warning(f"a report to the search waits until the storage answers: {reason(error)}")
 
     def report_epoch(self, seed_index: int, epoch: int, value: float) -> None:
         """After epoch `epoch` (from 1) of the seed number `seed_index` (from 0): its validation value."""
@@ -102,12 +115,13 @@ class TrialReporter(Listener):
 
     def should_prune(self) -> bool:
         """True when the study's pruner gives this trial up; never for the warm start."""
-        return not self._is_fixed and self._trial.should_prune()
+        try:
+            return not self._is_never_pruned and not self._unsent and self._trial.should_prune()
+        except storage_errors():
+            return False
 
     def _stop_if_hopeless(self) -> None:
         if self.should_prune():
-            from powmix.training.listener import Pruned
-
             raise Pruned(f"given up by the search after step {max(self._steps, default=0)}")
 
     def _mean_with(self, seed_index: int, value: float) -> float:

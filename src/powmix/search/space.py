@@ -3,12 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.trial import Trial
 
 
 class DerivedSpace(Protocol):
@@ -51,7 +57,7 @@ class SearchSpace:
 
     @classmethod
     def parse(cls, configured: Sequence[str], arguments: Sequence[str], derived: DerivedSpace | None) -> "SearchSpace":
-        """Read `hydra.sweeper.params` and the command line, whose word is the last on a key that both name."""
+        """Read `hydra.sweeper.params` and the command line; the command line decides on a key that both name."""
         space, fixed = _read([*configured, *arguments])
         extra = derived.distributions() if derived else {}
         if not space and not extra:
@@ -78,6 +84,15 @@ class SearchSpace:
         return {**searched, **fixed}
 
 
+def suggest(trial: Trial, name: str, law: BaseDistribution) -> Any:
+    """Let the trial's sampler choose a value by `law`, unless the trial has one already."""
+    if isinstance(law, CategoricalDistribution):
+        return trial.suggest_categorical(name, law.choices)
+    assert isinstance(law, IntDistribution | FloatDistribution)
+    choose = trial.suggest_int if isinstance(law, IntDistribution) else trial.suggest_float
+    return choose(name, law.low, law.high, step=law.step, log=law.log)
+
+
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """One line for each key whose range or value is not what the study was started with."""
     keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
@@ -89,7 +104,7 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].strip().lstrip("+~")
 
 
-def last_word(overrides: Sequence[str]) -> list[str]:
+def last_of_each(overrides: Sequence[str]) -> list[str]:
     """One override for each key, the last; Hydra refuses a group that is chosen twice."""
     return list({key_of(text): text for text in overrides}.values())
 
@@ -101,20 +116,12 @@ def over(fixed: Sequence[str], own: Sequence[str]) -> list[str]:
     """
     replaced = {key_of(text) for text in own}
     kept = [text for text in fixed if not any(_is_under(key_of(text), [key]) for key in replaced)]
-    return last_word([*kept, *(text for text in own if not text.startswith("~"))])
-
-
-def check_known(name: str, got: str, allowed: Sequence[str]) -> None:
-    """ValueError with the nearest match when `got` is not one of `allowed`."""
-    if got not in allowed:
-        near = get_close_matches(got, allowed, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name}: got {got!r}, allowed {', '.join(allowed)}{hint}")
+    return last_of_each([*kept, *(text for text in own if not text.startswith("~"))])
 
 
 def _read(overrides: Sequence[str]) -> tuple[dict[str, BaseDistribution], list[str]]:
     space, fixed = {}, []
-    for text in last_word(overrides):
+    for text in last_of_each(overrides):
         searched, _, _ = create_params_from_overrides([text])
         space.update(searched)
         if not searched:

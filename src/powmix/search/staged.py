@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from powmix.search.space import check_known
+from powmix.mistakes import check_one_of
 
 
 class StagedSampler(BaseSampler):
@@ -60,7 +60,7 @@ class StagedSampler(BaseSampler):
         return {}
 
     def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        check_known("staged sampler's order lacks a searched parameter", name, self.order)
+        check_one_of("a parameter that the staged sampler searches (hydra.sweeper.sampler.order)", name, self.order)
         varied, held = self.varied(trial.number), self._held(study, trial)
         if name == varied and isinstance(distribution, CategoricalDistribution):
             untried = self._untried(study, trial, held, name, distribution)
@@ -80,7 +80,7 @@ class StagedSampler(BaseSampler):
         return {name: value for name, value in self.start.items() if name != varied}
 
     def _best(self, study: Study) -> FrozenTrial | None:
-        complete = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         complete = [trial for trial in complete if set(self.order) <= trial.params.keys()]
         sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
         return min(complete, key=lambda trial: sign * cast(float, trial.value), default=None)
@@ -90,7 +90,7 @@ class StagedSampler(BaseSampler):
     ) -> list[Any]:
         alike = (
             other.params[name]
-            for other in study._get_trials(deepcopy=False)
+            for other in study.get_trials(deepcopy=False)
             if other.number != trial.number and name in other.params
             if all(other.params.get(key) == value for key, value in held.items())
         )

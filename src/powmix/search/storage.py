@@ -1,20 +1,42 @@
-"""Where a study lives: a journal file (default, also on a shared disk), SQLite, or a database server by URL."""
+"""Where a study lives and how it is reached: a journal file, SQLite or a database server; one process at a time.
 
+Storages go away for a while (a server restarts, a disk is full). Whoever reads or writes a study does it through
+`patiently`, so that such a moment ends neither a search nor a trial.
+"""
+
+import hashlib
 import json
+import logging
 import os
 import re
+import sys
 import time
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+import filelock
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from powmix.search.locks import OwnedLock, held
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 JOURNAL_NAME = "study.journal"
+SERVERS = ("postgresql", "mysql")
+ALLOWED = "a journal file, sqlite:///FILE, postgresql://... or mysql://..."
+DRIVERS = ("psycopg2", "psycopg", "pymysql", "mysqldb")
+PATIENCE = 120.0
+WAIT = 10.0
 _opened: dict[tuple[int, str], BaseStorage] = {}
+_locks: dict[tuple[int, str], filelock.SoftFileLease] = {}
+
+
+class StorageAway(RuntimeError):
+    """The storage did not answer for two minutes. It is never the outcome of a trial."""
 
 
 def resolve(storage: str | None, sweep_dir: str | Path) -> str:
@@ -27,42 +49,140 @@ def resolve(storage: str | None, sweep_dir: str | Path) -> str:
 
 
 def shown(url: str) -> str:
-    """The storage as a log may show it: without user and password."""
-    return re.sub(r"://[^@/]*@", "://...@", url)
+    """The storage as a log may show it: without user, password and the values of its query."""
+    scheme, server, rest = url.partition("://")
+    if not server or scheme.startswith("sqlite"):
+        return url
+    login, at, place = rest.rpartition("@")
+    if "?" in login and "=" in login:  # the last @ may stand in a query's value
+        return f"{scheme}://..."
+    return f"{scheme}://" + ("...@" if at else "") + re.sub(r"=[^&]*", "=...", place)
+
+
+def holds_password(url: str) -> bool:
+    """Whether the URL itself has something to hide: a login with a password, or a query that names one."""
+    scheme, server, rest = url.partition("://")
+    if not server or scheme.startswith("sqlite"):
+        return False
+    return ":" in rest.rpartition("@")[0] or re.search(r"(?i)(pass|pwd|secret|token)\w*=", rest) is not None
+
+
+def check_storage(url: str) -> None:
+    """ValueError in one line when no study can live at `url`: unknown scheme, missing driver, or another file."""
+    kind = url.partition("://")[0].partition("+")[0]
+    if (path := _file(url)) is not None:
+        if path.is_dir() or ("://" not in url and not _is_journal(path)):
+            raise ValueError(f"hydra.sweeper.storage: {url} is no study's journal; allowed: {ALLOWED}")
+    elif kind not in SERVERS:
+        raise ValueError(f"hydra.sweeper.storage: got {shown(url)!r}, allowed: {ALLOWED}")
+    else:
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            make_url(url).get_dialect().import_dbapi()
+        except ModuleNotFoundError as error:
+            raise ValueError(f"hydra.sweeper.storage: {shown(url)} needs its driver: {error}") from None
+        except (ArgumentError, ValueError):
+            raise ValueError(f"hydra.sweeper.storage: {shown(url)} is not a database's URL") from None
 
 
 def open_storage(url: str) -> BaseStorage:
-    """Open, or create without a race, the storage at `url`: once per process, for a journal is read from its start."""
+    """Open or create the storage at `url`: once per process, for a journal is read from its start."""
     key = (os.getpid(), url)
     if key not in _opened:
-        path = _file(url)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(url):
-            _opened[key] = _create(url)
+        check_storage(url)
+        _opened[key] = patiently(lambda: _create(url))
     return _opened[key]
 
 
 def load_study(url: str, name: str, **kwargs) -> optuna.Study:
     """The study `name` in the storage at `url`; ValueError names the studies there when it is absent."""
     storage = open_storage(url)
-    names = [study.study_name for study in storage.get_all_studies()]
+    names = patiently(lambda: [study.study_name for study in storage.get_all_studies()])
     if name not in names:
         raise ValueError(f"study {name!r} is not in {shown(url)}: it holds {names or 'none'}")
-    return optuna.load_study(study_name=name, storage=storage, **kwargs)
+    return patiently(lambda: optuna.load_study(study_name=name, storage=storage, **kwargs))
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What reading and writing a study raises when its storage does not answer."""
+    if "sqlalchemy" not in sys.modules:
+        return StorageInternalError, OSError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return StorageInternalError, OSError, SQLAlchemyError
+
+
+def patiently(call: Callable[[], T], patience: float | None = None) -> T:
+    """`call()`, tried again with growing pauses while the storage does not answer, for `patience` seconds.
+
+    It must do no harm twice. The user is told once. Errors: StorageAway when the time is over.
+    """
+    patience = PATIENCE if patience is None else patience
+    pause, deadline, said = 0.1, time.monotonic() + patience, False
+    while True:
+        try:
+            result = call()
+        except storage_errors() as error:
+            if time.monotonic() + pause > deadline:
+                raise StorageAway(f"the storage did not answer for {patience:g} s: {reason(error)}") from None
+            if not said and pause > 0.1:
+                log.warning(f"the storage does not answer, trying again for {patience:g} s: {reason(error)}")
+                said = True
+            time.sleep(pause)
+            pause = min(2 * pause, 10.0)
+        else:
+            if said:
+                log.info("the storage answers again")
+            return result
 
 
 @contextmanager
-def exclusive(url: str):
-    """One process at a time inside the block, among all that share the storage at `url`."""
+def exclusive(url: str, study_name: str) -> Iterator[None]:
+    """One process at a time inside the block, among all that share the study."""
     path = _file(url)
     if path is not None:
-        with held(OwnedLock(f"{path}.claims")):
+        with _held(_lock_of(path)):
             yield
         return
-    storage = _opened.get((os.getpid(), url))
-    with _server_lock(storage) if isinstance(storage, RDBStorage) else nullcontext():
-        yield
+    storage = open_storage(url)
+    assert isinstance(storage, RDBStorage)
+    with storage.engine.connect() as connection:
+        yield from _server_lock(connection, storage.engine.dialect.name, study_name)
+
+
+class MendingLock:
+    """The journal's lock; taking it cuts off a last line that a killed writer left unfinished."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def acquire(self) -> bool:
+        _acquire(_lock_of(self._path))
+        if self._path.exists():
+            with open(self._path, "r+b") as file:
+                file.truncate(_end_of_last_line(file))
+        return True
+
+    def release(self) -> None:
+        _lock_of(self._path).release()
+
+
+def _create(url: str) -> BaseStorage:
+    path = _file(url)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if "://" not in url:
+        return JournalStorage(JournalFileBackend(url, lock_obj=MendingLock(url)))
+    if path is not None:
+        with _held(_lock_of(path)):
+            return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+    from sqlalchemy.engine import make_url
+
+    # No pool_pre_ping: a connection that broke inside `exclusive` must be noticed, for its lock is lost with it.
+    timeout = {"connect_timeout": 10} if make_url(url).get_driver_name() in DRIVERS else {}
+    return RDBStorage(url, engine_kwargs={"connect_args": timeout})
 
 
 def _file(url: str) -> Path | None:
@@ -71,60 +191,103 @@ def _file(url: str) -> Path | None:
     return None if "://" in url else Path(url)
 
 
-def _create(url: str) -> BaseStorage:
-    if "://" not in url:
-        return JournalStorage(MendingJournal(url))
-    if url.startswith("sqlite"):
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-    return _create_on_server(url)
+def _is_journal(path: Path) -> bool:
+    """A file that is absent, empty or begins as Optuna's journals do."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with open(path, "rb") as file:
+        line = file.readline(100_000)
+    try:
+        return not line.endswith(b"\n") or "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
 
 
-def _create_on_server(url: str, attempts: int = 5) -> RDBStorage:
-    """Two processes that create the tables at once collide: the loser finds them the next time."""
-    from sqlalchemy.exc import DBAPIError
+def _lock_of(path: Path) -> filelock.SoftFileLease:
+    """The file's lock, one for all threads of a process: a marker file, which every shared disk has.
 
-    for attempt in range(attempts):
-        try:
-            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-        except DBAPIError:
-            if attempt == attempts - 1:
-                raise
-            time.sleep(0.5 * (attempt + 1))
-    raise AssertionError("unreachable")
+    filelock takes over the marker of a process that is dead on this machine at once, and one of another machine
+    after a minute without a sign of life.
+    """
+    key = (os.getpid(), str(path))
+    if key not in _locks:
+        _locks[key] = filelock.SoftFileLease(f"{path}.lock", lease_duration=60, thread_local=False)
+    return _locks[key]
 
 
 @contextmanager
-def _server_lock(storage: RDBStorage):
-    """An advisory lock of the database server, given back with its connection when the process dies."""
-    from sqlalchemy import text
+def _held(lock: filelock.SoftFileLease) -> Iterator[None]:
+    _acquire(lock)
+    try:
+        yield
+    finally:
+        lock.release()
 
-    take, give = {
-        "postgresql": ("SELECT pg_advisory_lock(23121233)", "SELECT pg_advisory_unlock(23121233)"),
-        "mysql": ("SELECT GET_LOCK('powmix', -1)", "SELECT RELEASE_LOCK('powmix')"),
-    }[storage.engine.dialect.name]
-    with storage.engine.connect() as connection:
-        connection.execute(text(take))
+
+def _acquire(lock: filelock.SoftFileLease) -> None:
+    marker = Path(lock.lock_file)
+    said, empty = False, None
+    while True:
         try:
-            yield
-        finally:
-            connection.execute(text(give))
+            lock.acquire(timeout=WAIT, poll_interval=0.01)
+            return
+        except filelock.Timeout:
+            if not said:
+                log.warning(f"waiting for {marker}")
+                said = True
+        # A process killed between creating its marker and writing its name into it: filelock would wait for ever.
+        before, empty = empty, _empty(marker)
+        if empty is not None and empty == before:
+            marker.unlink(missing_ok=True)
 
 
-class MendingJournal(JournalFileBackend):
-    """A journal file that survives a process killed while it wrote: the torn last line is cut before the next."""
+def _empty(marker: Path) -> tuple[int, int] | None:
+    """Which file an empty marker is; None for one that names its owner, or none."""
+    try:
+        stat = marker.stat()
+    except FileNotFoundError:
+        return None
+    return (stat.st_ino, stat.st_ctime_ns) if stat.st_size == 0 else None
 
-    def __init__(self, path: str) -> None:
-        self._owned_lock = OwnedLock(path)
-        super().__init__(path)
 
-    def append_logs(self, logs: list[dict]) -> None:
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with held(self._owned_lock), open(self._file_path, "r+b") as file:
-            file.seek(_end_of_last_line(file))
-            file.truncate()
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+def _server_lock(connection, dialect: str, study_name: str) -> Iterator[None]:
+    """The database server's own lock, one for each study; it ends with the connection when the process dies."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import OperationalError
+
+    number = int.from_bytes(hashlib.sha256(study_name.encode()).digest()[:8], "big", signed=True)
+    said = False
+
+    def taken() -> bool:
+        if dialect == "mysql":
+            return connection.execute(text(f"SELECT GET_LOCK('powmix{number}', {WAIT})")).scalar() == 1
+        try:
+            connection.execute(text(f"SET LOCAL lock_timeout = {int(1000 * WAIT)}"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({number})"))
+            return True
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", getattr(error.orig, "sqlstate", None)) != "55P03":  # lock_not_available
+                raise
+            connection.rollback()
+            return False
+
+    while not taken():
+        if not said:
+            log.warning(f"waiting for the lock of study {study_name}")
+            said = True
+    try:
+        yield
+    finally:
+        if dialect == "mysql":
+            connection.execute(text(f"SELECT RELEASE_LOCK('powmix{number}')"))
+        connection.rollback()
+
+
+def reason(error: Exception) -> str:
+    """The first line of what the server or the disk said, without any URL's login."""
+    told = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
+    line = str(told).strip().partition("\n")[0]
+    return re.sub(r"\S+://\S+", lambda found: shown(found.group()), line) or type(told).__name__
 
 
 def _end_of_last_line(file) -> int:

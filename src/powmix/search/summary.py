@@ -10,11 +10,9 @@ from typing import Any, cast
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from powmix.search.claims import ERROR, STATUS
-from powmix.search.reporting import LABEL
 from powmix.search.space import over
+from powmix.search.trials import ERROR, LABEL, OVERRIDES, STATUS, VALUE
 
-OVERRIDES = "overrides"
 BASELINE = "baseline"
 
 
@@ -29,10 +27,11 @@ class Summary:
 
     @property
     def best(self) -> FrozenTrial | None:
-        complete = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        """The best complete trial, those outside the space included."""
+        complete = [trial for trial in self.trials if value_of(trial) is not None]
         sign = -1 if self.study.direction == StudyDirection.MAXIMIZE else 1
         # Ties go to the earlier trial, so that the baseline wins over a search that only equals it.
-        return min(complete, key=lambda trial: (sign * cast(float, trial.value), trial.number), default=None)
+        return min(complete, key=lambda trial: (sign * cast(float, value_of(trial)), trial.number), default=None)
 
     def counts(self) -> dict[str, int]:
         """How many trials ended in each way, e.g. {"complete": 10, "pruned": 1, "failed": 1}."""
@@ -47,7 +46,7 @@ class Summary:
             return [*lines, "no trial was completed, so there is no best one"]
         return [
             *lines,
-            f"best: trial {best.number}, {best.value:.6g} ({_name(best)})",
+            f"best: trial {best.number}, {value_of(best):.6g} ({_name(best)})",
             f"  folder: {self._folder(best)}",
             f"  rerun:  {self.rerun(best)}",
             *self._verdict(best),
@@ -61,10 +60,10 @@ class Summary:
     def record(self) -> dict:
         """The stock sweeper's `best_params` and `best_value`, and what this one knows beside them."""
         best = self.best
-        found: dict[str, Any] = {} if best is None else {"best_params": best.params, "best_value": best.value}
+        found: dict[str, Any] = {} if best is None else {"best_params": best.params, "best_value": value_of(best)}
         if best is not None:
             found |= {"best_trial": best.number, "best_folder": str(self._folder(best)), "rerun": self.rerun(best)}
-        labels = {t.user_attrs[LABEL]: {"trial": t.number, "value": t.value} for t in self.trials if _label(t)}
+        labels = {t.user_attrs[LABEL]: {"trial": t.number, "value": value_of(t)} for t in self.trials if _label(t)}
         return {"name": "optuna_study", **found, "counts": self.counts(), "warm_start": labels}
 
     def _folder(self, trial: FrozenTrial) -> Path:
@@ -73,17 +72,23 @@ class Summary:
     def _verdict(self, best: FrozenTrial) -> list[str]:
         baseline = next((trial for trial in self.trials if _label(trial) == BASELINE), None)
         if baseline is None:
-            return []
-        if baseline.state != TrialState.COMPLETE:
+            return ["not mixing is not among the trials: no word on whether mixing helps"]
+        value = value_of(baseline)
+        if value is None:
             return [f"not mixing (trial {baseline.number}) did not finish: no word on whether mixing helps"]
         if best.number == baseline.number:
-            return [f"not mixing (trial {baseline.number}, {baseline.value:.6g}) was not beaten by any trial"]
-        gain = abs(cast(float, best.value) - cast(float, baseline.value))
+            return [f"not mixing (trial {baseline.number}, {value:.6g}) was not beaten by any trial"]
+        gain = abs(cast(float, value_of(best)) - value)
         return [
-            f"not mixing: trial {baseline.number}, {baseline.value:.6g}; the best trial is better by {gain:.3g} on the "
+            f"not mixing: trial {baseline.number}, {value:.6g}; the best trial is better by {gain:.3g} on the "
             f"validation objective",
             f"  the best of {len(self.trials)} trials looks better than it is: rerun both with fresh seeds",
         ]
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """The objective of a complete trial; one outside the space keeps it beside (powmix.search.trials)."""
+    return trial.value if trial.state == TrialState.COMPLETE else trial.user_attrs.get(VALUE)
 
 
 def _label(trial: FrozenTrial) -> str | None:
@@ -96,7 +101,7 @@ def _name(trial: FrozenTrial) -> str:
 
 
 def _went_wrong(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.FAIL and STATUS in trial.user_attrs
+    return trial.user_attrs.get(STATUS) in ("failed", "nan", "died")
 
 
 def _first_line(trial: FrozenTrial) -> str:

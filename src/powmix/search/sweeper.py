@@ -15,7 +15,7 @@ class StudySweeper(Sweeper):
     """Runs one Optuna study with any number of processes, launches and machines; docs/search.md says how."""
 
     def __init__(self, **options: Any) -> None:
-        from powmix.search.sweep import StudySweep
+        from powmix.search.study import StudySweep
 
         self._sweep = StudySweep(**options)
 

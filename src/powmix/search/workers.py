@@ -8,32 +8,41 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+
+from powmix.training.interruption import sigterm_as_interrupt
 
 log = logging.getLogger(__name__)
 _ERROR, _INTERRUPTED = 1, 130
 
 
 def run_workers(n_workers: int, work: Callable[[int], None], patience: float = 30.0) -> None:
-    """Run `work(0) .. work(n_workers - 1)`, each in a forked process, until all have returned.
+    """Run `work(0) .. work(n_workers - 1)`, each in a forked process, until all have returned; one runs here.
 
     A worker that a signal killed is started again (its trial is asked again by whoever comes first); one that raised
     ends the others and its error is raised here; an interrupt ends them all, and each gives its trial back.
     """
+    if n_workers == 1:
+        return work(0)
     context = multiprocessing.get_context("fork")
     errors = context.SimpleQueue()
-    workers = {index: _start(context, work, index, errors) for index in range(n_workers)}
+
+    def start(index: int):
+        # Not a daemon: the joblib and ray launchers start processes of their own.
+        worker = context.Process(target=_run, args=(work, index, os.getpid(), errors), name=f"worker-{index}")
+        worker.start()
+        return worker
+
+    workers = {index: start(index) for index in range(n_workers)}
     try:
         while workers:
             time.sleep(0.05)
             for index, worker in list(workers.items()):
                 if worker.is_alive():
                     continue
-                worker.join()
                 del workers[index]
                 if worker.exitcode < 0:
                     log.warning(f"worker {index} was killed by signal {-worker.exitcode}: another takes its place")
-                    workers[index] = _start(context, work, index, errors)
+                    workers[index] = start(index)
                 elif worker.exitcode == _INTERRUPTED:
                     raise KeyboardInterrupt
                 elif worker.exitcode != 0:
@@ -42,34 +51,10 @@ def run_workers(n_workers: int, work: Callable[[int], None], patience: float = 3
         _end(workers.values(), patience)
 
 
-@contextmanager
-def interruptible():
-    """Turn SIGTERM (a scheduler's notice) into KeyboardInterrupt, so that a trial is given back at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _start(context, work: Callable[[int], None], index: int, errors):
-    # Not a daemon: the joblib and ray launchers start processes of their own.
-    worker = context.Process(target=_run, args=(work, index, os.getpid(), errors), name=f"worker-{index}")
-    worker.start()
-    return worker
-
-
 def _run(work: Callable[[int], None], index: int, parent: int, errors) -> None:
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     try:
-        with interruptible():
+        with sigterm_as_interrupt():
             work(index)
     except KeyboardInterrupt:
         os._exit(_INTERRUPTED)

@@ -1,0 +1,272 @@
+"""A search from its command to its summary: read the options, open the study, run trials, say what was found."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import optuna
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, flag_override
+from optuna.trial import FrozenTrial, Trial
+
+from powmix.command.gpus import list_gpus, n_slots, slot
+from powmix.metrics.columns import direction
+from powmix.mistakes import broken, refuse
+from powmix.search import samplers
+from powmix.search.config import RULES
+from powmix.search.launching import launch
+from powmix.search.reporting import PRUNER
+from powmix.search.space import SearchSpace, differences, key_of, over, suggest
+from powmix.search.storage import (
+    check_storage,
+    exclusive,
+    holds_password,
+    load_study,
+    open_storage,
+    patiently,
+    resolve,
+    shown,
+)
+from powmix.search.summary import Summary
+from powmix.search.trials import LABEL, OUTSIDE, OVERRIDES, Heartbeat, Plan, Trials, id_of
+from powmix.search.workers import run_workers
+from powmix.training.interruption import sigterm_as_interrupt
+
+log = logging.getLogger(__name__)
+SPACE, SEED, POINT = "space", "seed", "point"
+# Where a storage URL given with its password goes, so that Hydra's records of the jobs hold the variable's name alone.
+HIDDEN = "POWMIX_HIDDEN_STORAGE"
+
+
+class StudySweep(Sweeper):
+    """Hydra's sweeper for one study that many processes share."""
+
+    config: DictConfig
+
+    def __init__(self, **options: Any) -> None:
+        self.options = OmegaConf.create(options, flags={"allow_objects": True})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context, self.sweep_dir = config, hydra_context, config.hydra.sweep.dir
+        self._hide_password()
+        self.launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=hydra_context, task_function=task_function
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the search that the options and the command line describe."""
+        self.read(arguments)
+        try:
+            with sigterm_as_interrupt():
+                self._start_study()
+                run_workers(self.n_jobs, self._work)
+        except KeyboardInterrupt:
+            log.warning("interrupted: the same command continues this study")
+            raise
+        self._conclude()
+
+    def read(self, arguments: list[str]) -> None:
+        """Check all that the options and the command line say, before anything is written. Errors: ValueError."""
+        options, self.arguments = self.options, arguments
+        wrong = broken(RULES, cast(Mapping[str, Any], options), "hydra.sweeper.")
+        if not wrong and options.grace <= options.heartbeat:
+            wrong = [f"hydra.sweeper.grace must be longer than heartbeat={options.heartbeat:g}, got {options.grace:g}"]
+        refuse(wrong)
+        derived = options.custom_search_space and instantiate(
+            options.custom_search_space, _execution_whitelist_=("powmix.search.*",)
+        )
+        configured = [f"{key}={sweep}" for key, sweep in options.params.items()]
+        self.space = SearchSpace.parse(configured, arguments, derived)
+        self.warm_start = {str(name): list(overrides) for name, overrides in options.warm_start.items()}
+        self.sampler_options, self.pruner_options = _plain(options.sampler), _plain(options.pruner)
+        self.pruner = samplers.build_pruner(self.pruner_options)
+        self.gpus = list_gpus(options.gpus)
+        self.n_jobs = options.n_jobs or max(n_slots(self.gpus, options.trials_per_gpu), 1)
+        self.url = resolve(options.storage, self.sweep_dir)
+        check_storage(self.url)
+        self.study_name = options.study_name or Path(self.sweep_dir).resolve().name
+        self.grid = samplers.grid_points(self.space.distributions) if samplers.is_grid(self.sampler_options) else None
+        self.n_trials = self._total()
+        self.validate_batch_is_legal([self.space.fixed])
+
+    def _hide_password(self) -> None:
+        """Put a storage URL that holds a password into the environment, and its name into what Hydra writes down."""
+        url = self.options.storage
+        told = _plain(self.config.hydra.sweeper, resolve=False).get("storage")
+        if not (isinstance(url, str) and holds_password(url)) or "${" in str(told):
+            return
+        log.warning(
+            f"the password of {shown(url)} stands in the command or in a file: better "
+            "export POWMIX_STORAGE=... and hydra.sweeper.storage='${oc.env:POWMIX_STORAGE}'"
+        )
+        os.environ[HIDDEN] = url
+        hidden = f"${{oc.env:{HIDDEN}}}"
+        with flag_override(self.config, ["readonly", "struct"], False):
+            self.config.hydra.sweeper.storage = hidden
+            given = OmegaConf.to_container(self.config.hydra.overrides.hydra)
+            kept = [text for text in given if key_of(text) != "hydra.sweeper.storage"]
+            # These compose each job once more, and are written down with it.
+            self.config.hydra.overrides.hydra = [*kept, f"hydra.sweeper.storage={hidden}"]
+
+    def _total(self) -> int:
+        """The number of trials; a grid has no more than its points, and the warm starts that are none of them."""
+        if self.grid is None:
+            return self.options.n_trials
+        beside = [name for name, overrides in self.warm_start.items() if self.space.inside(overrides) not in self.grid]
+        return min(self.options.n_trials, len(self.grid) + len(beside))
+
+    @property
+    def _direction(self) -> Literal["minimize", "maximize"]:
+        objective = OmegaConf.select(self.config, "objective")
+        return self.options.direction or (direction(objective) if objective else "minimize")
+
+    def _start_study(self) -> None:
+        """Create the study or join it; refuse one with another search space."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        Path(self.sweep_dir).mkdir(parents=True, exist_ok=True)
+        open_storage(self.url)
+        patiently(self._create_or_join)
+        log.info(f"study {self.study_name}: {self.n_trials} trials in all, kept in {shown(self.url)}")
+
+    def _create_or_join(self) -> None:
+        with exclusive(self.url, self.study_name):
+            study = optuna.create_study(
+                study_name=self.study_name,
+                storage=open_storage(self.url),
+                direction=self._direction,
+                load_if_exists=True,
+            )
+            self._refuse_other_search(study)
+            study.set_user_attr(SPACE, self.space.describe(self.options.ignored))
+            study.set_user_attr(PRUNER, self.pruner_options)
+            if SEED not in study.user_attrs:
+                given = self.sampler_options.get("seed")
+                study.set_user_attr(SEED, time.time_ns() % 2**31 if given is None else given)
+
+    def _refuse_other_search(self, study: optuna.Study) -> None:
+        before = study.user_attrs.get(SPACE)
+        changed = differences(before, self.space.describe(self.options.ignored)) if before is not None else []
+        if study.direction.name.lower() != self._direction:
+            changed.append(f"  direction: was {study.direction.name.lower()}, now {self._direction}")
+        if changed:
+            raise ValueError(
+                f"study {self.study_name} was started with another search:\n"
+                + "\n".join(changed)
+                + "\nUndo the change, or start another study: hydra.sweeper.study_name=NAME or another hydra.sweep.dir"
+            )
+
+    def _work(self, worker: int) -> None:
+        """Take trials until none is left; then wait for those of other processes, which may die and leave theirs."""
+        with slot(self.gpus, self.options.trials_per_gpu) as gpu:
+            study = load_study(self.url, self.study_name, pruner=self.pruner)
+            seed = patiently(lambda: study.user_attrs)[SEED]
+            trials = Trials(
+                study,
+                self.url,
+                self.n_trials,
+                self._plan,
+                lambda trial: self._sample(trial, seed),
+                self.options.max_deaths,
+                self.options.grace,
+            )
+            pause = 0.05
+            while True:
+                trial = trials.take()
+                if trial is not None:
+                    self._run(trials, trial, gpu)
+                    pause = 0.05
+                elif not self.options.wait_for_others or trials.all_finished():
+                    return
+                else:
+                    time.sleep(pause)
+                    pause = min(2 * pause, 2.0)
+
+    def _plan(self, trials: Sequence[FrozenTrial]) -> Plan | None:
+        """The next trial: a warm start, a point of the grid that no trial has, or one that the sampler chooses."""
+        number = len(trials)
+        if number < len(self.warm_start):
+            name, overrides = list(self.warm_start.items())[number]
+            params = self.space.inside(overrides)
+            if params is None:
+                return Plan({}, {LABEL: name, OUTSIDE: True, OVERRIDES: overrides})
+            return Plan(params, {LABEL: name, POINT: params})
+        if self.grid is None:
+            return Plan({}, {})
+        taken = [trial.user_attrs.get(POINT) or trial.params for trial in trials]
+        free = next((point for point in self.grid if point not in taken), None)
+        return None if free is None else Plan(free, {POINT: free})
+
+    def _sample(self, trial: Trial, seed: int) -> None:
+        """Choose the parameters of a trial, and write down the overrides that they are."""
+        if trial.user_attrs.get(OUTSIDE):
+            return
+        trial.study.sampler = samplers.build_sampler(
+            self.sampler_options, trial.number, seed, len(self.warm_start), self.n_trials
+        )
+        # Optuna's QMC counts its points in the study, and two processes at once would take the same one.
+        alone = exclusive(self.url, self.study_name) if samplers.is_qmc(self.sampler_options) else nullcontext()
+        with alone:
+            for name, law in self.space.distributions.items():
+                suggest(trial, name, law)
+        if OVERRIDES not in trial.user_attrs:
+            trial.set_user_attr(OVERRIDES, self.space.overrides(trial.params))
+
+    def _overrides(self, trial: Trial, gpu: str | None) -> list[str]:
+        """The job's overrides: the command's, the trial's, and the way back to its study."""
+        storage = _plain(self.config.hydra.sweeper, resolve=False).get("storage")
+        # An interpolated URL goes on unresolved, so that its password is in no record of the job.
+        url = storage if isinstance(storage, str) and "${" in storage else _quoted(self.url)
+        link = {"study": _quoted(self.study_name), "storage": url, "id": id_of(trial), "number": trial.number}
+        place = [] if gpu is None else [f"++hydra.job.env_set.CUDA_VISIBLE_DEVICES={_quoted(gpu)}"]
+        return [
+            *over(self.space.fixed, trial.user_attrs[OVERRIDES]),
+            "++trial={" + ",".join(f"{key}:{value}" for key, value in link.items()) + "}",
+            *place,
+        ]
+
+    def _run(self, trials: Trials, trial: Trial, gpu: str | None) -> None:
+        """One trial: launch its job, tell the study how it ended; an interrupt gives the trial back."""
+        try:
+            overrides = patiently(lambda: self._overrides(trial, gpu))
+            with Heartbeat(trials, trial, self.options.heartbeat):
+                outcome = launch(self.launcher, trial, overrides, self.options.max_deaths)
+        except BaseException:
+            trials.give_back(trial)
+            raise
+        if not trials.finish(trial, outcome):
+            log.warning(f"trial {trial.number}: taken over by another process meanwhile; this result is dropped")
+            return
+        said = outcome.status if outcome.value is None else f"{outcome.status}, {outcome.value:.6g}"
+        error = "" if outcome.error is None else f": {outcome.error}"
+        log.log(logging.WARNING if error else logging.INFO, f"trial {trial.number} {said}{error}")
+
+    def _conclude(self) -> None:
+        """Print and keep the summary; ValueError when no trial gave a value."""
+        study = load_study(self.url, self.study_name)
+        found = patiently(lambda: study.get_trials(deepcopy=False))
+        trials = [trial for trial in found if trial.number < self.n_trials and trial.state.is_finished()]
+        searched = {*self.space.distributions, "sweep"}
+        base = ["powmix", *(text for text in self.arguments if key_of(text) not in searched)]
+        summary = Summary(study, trials, Path(self.sweep_dir).resolve(), base)
+        record, lines = patiently(lambda: (summary.record(), summary.lines()))
+        OmegaConf.save(OmegaConf.create(record), Path(self.sweep_dir) / "optimization_results.yaml")
+        log.info("\n".join(lines))
+        if summary.best is None and len(trials) >= self.n_trials:
+            raise ValueError(f"study {self.study_name}: none of {len(trials)} trials was completed")
+
+
+def _plain(section: Any, resolve: bool = True) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(section, resolve=resolve))
+
+
+def _quoted(text: object) -> str:
+    """A value that Hydra's grammar takes as one string."""
+    escaped = str(text).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
