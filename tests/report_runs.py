@@ -94,7 +94,7 @@ def write_run(
 
 
 def composed(dataset: str, model: str, mixer: str, ablation: str | None, protocol: str) -> dict:
-    """What `powmix dataset=... model=... mixer=... ablation=... protocol=...` composes; unknown names get their name."""
+    """What `powmix dataset=... model=... mixer=... ablation=... protocol=...` composes, for any names."""
     groups = {"dataset": dataset, "model": model, "protocol": protocol, "trainer": "default", "mixer": mixer}
     options = {k: v for k, v in deepcopy(_read("config")).items() if k not in ("defaults", "hydra", "trial")}
     for group, name in {**groups, "tracker": "none"}.items():

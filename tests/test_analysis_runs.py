@@ -203,7 +203,7 @@ def test_the_command_prints_a_table_and_leaves_the_unfinished_out(runs, copy, tm
     [
         (
             ["nois", "."],
-            "unknown analysis 'nois'; allowed: all, unimodal, noise, dominance, regularity; nearest: noise",
+            "unknown analysis 'nois' (did you mean noise?); allowed: all, unimodal, noise, dominance, regularity",
         ),
         (["limited"], "it is a sweep: powmix -m sweeps=figure8"),
         (["noise"], "no PATH given"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from powmix.mistakes import unknown
 
 Settings = Mapping[str, Any]
 
@@ -58,5 +59,5 @@ def choose(names: Iterable[str]) -> tuple[str, ...]:
 def _problem(name: str) -> str:
     if name in SWEEPS:
         return SWEEPS[name]
-    near = difflib.get_close_matches(name, [*NAMES, *SWEEPS], n=1)
-    return f"unknown analysis {name!r}; allowed: all, {', '.join(NAMES)}{f'; nearest: {near[0]}' if near else ''}"
+    [sentence] = unknown([name], ["all", *NAMES], "analysis")
+    return sentence

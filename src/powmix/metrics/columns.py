@@ -44,8 +44,8 @@ def _percent(key: str, label: str) -> Metric:
 MAE = Metric("MAE", "MAE", higher_is_better=False)
 CORR = Metric("Corr", "Corr")
 
-# Table 2's columns in its order; SIMS has the first four there, the others are ours. Acc-2 and F1 of MOSI and MOSEI leave
-# out neutral examples (Non0).
+# Table 2's columns in its order; SIMS has the first four there, the others are ours.
+# Acc-2 and F1 of MOSI and MOSEI leave out neutral examples (Non0).
 COLUMNS = {
     "mosi": (
         _percent("Non0_acc_2", "Acc-2"),
