@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 
 from powmix.command.job import job
 from powmix.command.overrides import check_command, deferred
+from powmix.command.sweeping import register as register_sweeper
 from powmix.runs.identity import CONF, register_resolvers, sweep_name
 from powmix.training.interruption import sigterm_as_interrupt
 
@@ -22,6 +23,7 @@ QUIET_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--shell-completion"
 def main() -> None:
     """`powmix` on the command line."""
     register_resolvers()
+    register_sweeper()
     if not QUIET_FLAGS & set(sys.argv[1:]):
         arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
         _stop_on_mistakes(arguments.overrides)

@@ -20,6 +20,9 @@ class Analysis:
     settings: Callable[[int], dict[str, Any]]
 
 
+GRID = [k / 20 for k in range(9)]
+"""5 to 40 %, the paper's; 0 is ours, as the end that the test metrics give."""
+
 ANALYSES = {
     "unimodal": Analysis(
         "Figure 5",
@@ -29,12 +32,12 @@ ANALYSES = {
     "noise": Analysis(
         "Figure 6",
         "test frames lost with probability p, aligned across modalities and independently",
-        lambda repetitions: {"p": [k / 20 for k in range(9)], "repetitions": repetitions},
+        lambda repetitions: {"p": GRID, "repetitions": repetitions},
     ),
     "dominance": Analysis(
         "Figure 7",
         "test texts lost with probability p, or replaced by the training mean",
-        lambda repetitions: {"p": [k / 10 for k in range(11)], "repetitions": repetitions},
+        lambda repetitions: {"p": GRID, "repetitions": repetitions},
     ),
     "regularity": Analysis(
         "ours",
