@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from powmix.mistakes import Parser, broken, choice
 
 if TYPE_CHECKING:
+    from powmix.report.claims import Checked
     from powmix.report.published import Published
     from powmix.report.table import Table
     from powmix.runs.collection import Collection
@@ -28,6 +29,7 @@ def parser() -> Parser:
         "--out", type=Path, metavar="DIR", help=f"where to write (default: the sweep's folder, else {DEFAULT_OUT})"
     )
     made.add_argument("--paper", action="store_true", help="the paper's tables, ours beside them")
+    made.add_argument("--claims", action="store_true", help="the paper's claims, checked on these runs")
     made.add_argument(
         "--paper-file", type=Path, metavar="FILE", help="published numbers from another file than paper.yaml"
     )
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from powmix.report import published
+    from powmix.report import claims, published
     from powmix.report.comparison import compare
     from powmix.report.figures import entries as listed
     from powmix.report.table import build
@@ -57,14 +59,16 @@ def _report(options: argparse.Namespace) -> None:
 
     entries = listed.choose(options.figures.split(","))
     found = collection.read(options.paths)
+    table = build(found.records, _metric(options.metric, found))
+    tuned = published.tuned(found.sweeps)
     known = None
     if options.paper or options.paper_file:
-        known = published.Published(published.load(options.paper_file), published.tuned(found.sweeps))
-    table = build(found.records, _metric(options.metric, found))
+        known = published.Published(published.load(options.paper_file), tuned)
+    checked = claims.check(table, published.Published(published.load(), tuned)) if options.claims else []
     out = options.out or _default_out(options.paths, found)
-    print(compare(found, table, sys.stdout.isatty(), published=known))
+    print(compare(found, table, sys.stdout.isatty(), published=known, claims=checked))
     figures, skipped = _draw(table, entries, out) if table.rows else ([], [])
-    _write(table, found, figures, known, out)
+    _write(table, found, figures, known, checked, out)
     for entry in skipped:
         print(f"{entry.name}: not drawn, it needs {entry.needs}")
     print(f"\nWritten to {out}: table.csv, table.tex, table.md, statistics.csv, {len(figures)} figures, report.html")
@@ -102,18 +106,25 @@ def _draw(table: "Table", entries: Sequence, out: Path) -> tuple[list[tuple[str,
     return drawn, skipped
 
 
-def _write(table: "Table", found: "Collection", figures: list, known: "Published | None", out: Path) -> None:
+def _write(
+    table: "Table",
+    found: "Collection",
+    figures: list,
+    known: "Published | None",
+    claims: "Sequence[Checked]",
+    out: Path,
+) -> None:
     from powmix.report import formats, page
     from powmix.report.comparison import markdown, write
     from powmix.report.paper_tables import paper_tables
 
     title = found.sweeps[0].name if len(found.sweeps) == 1 and out == found.sweeps[0] else "powmix report"
     paper = [formats.latex_paper(one) for one in paper_tables(known, table)] if known else []
-    write(out / "table.md", markdown(title, found, table, known))
+    write(out / "table.md", markdown(title, found, table, known, claims))
     write(out / "table.csv", formats.wide_csv(table))
     write(out / "statistics.csv", formats.statistics_csv(table))
     write(out / "table.tex", "\n".join([formats.latex(table, known), *paper]))
-    write(out / "report.html", page.render(table, found, figures, out.resolve(), known, title))
+    write(out / "report.html", page.render(table, found, figures, out.resolve(), known, claims, title))
 
 
 if __name__ == "__main__":

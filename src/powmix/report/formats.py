@@ -1,11 +1,13 @@
 """Tables as files: CSV (wide), CSV of all statistics (long), Markdown and LaTeX (booktabs)."""
 
 import csv
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
 from powmix.metrics.columns import Metric
 from powmix.report import lines as printed
+from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
 from powmix.report.lines import Line, Text
 from powmix.report.paper_tables import PaperTable
 from powmix.report.published import Published
@@ -70,6 +72,12 @@ def markdown_paper(table: PaperTable) -> str:
         heads = line.heads if line.kind == "published" or table.own else (f"*{line.heads[0]}*", *line.heads[1:])
         parts.append(_markdown_row([*heads, *map(_markdown_cell, line.texts(table.groups))]))
     return "\n".join([*parts, "", table.note]) + "\n"
+
+
+def markdown_claims(claims: Sequence[Checked]) -> str:
+    """The paper's claims with what our runs say to each."""
+    rows = [_markdown_row(list(claim_cells(one))) for one in claims]
+    return "\n".join([f"## {CLAIMS}", "", _markdown_row(list(CLAIM_COLUMNS)), "|:---" * 6 + "|", *rows]) + "\n"
 
 
 def latex_paper(table: PaperTable) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from powmix.metrics.columns import Metric
 from powmix.report import analyses
 from powmix.report import lines as printed
+from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
 from powmix.report.lines import Line, Text
 from powmix.report.paper_tables import PaperTable, needs, paper_tables
 from powmix.report.published import Published
@@ -29,6 +30,7 @@ def render(
     figures: Sequence[tuple[str, str, str]],
     folder: Path,
     published: Published | None = None,
+    claims: Sequence[Checked] = (),
     title: str = "powmix report",
 ) -> str:
     """The page's text; `figures` are (name, title, svg), `folder` is where the page will lie (for links to runs)."""
@@ -41,6 +43,7 @@ def render(
         _statistics(table),
         fallback_table(table.rows),
         _published(published, table) if published else "",
+        _claims(claims),
         _figures(figures),
         _runs(table, folder),
         _failures(found.failures, folder),
@@ -203,6 +206,17 @@ def _published(published: Published, table: Table) -> str:
     return f'<h2 id="published">Published numbers</h2>{caution}<ul class="plain">{items}</ul>{shown}' + _list(
         needs(published, table)
     )
+
+
+def _claims(claims: Sequence[Checked]) -> str:
+    if not claims:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in CLAIM_COLUMNS)
+    cell = '<td style="white-space:normal;text-align:left">'
+    rows = "\n".join(
+        "<tr>" + "".join(f"{cell}{escape(text)}</td>" for text in claim_cells(one)) + "</tr>" for one in claims
+    )
+    return f'<h2 id="claims">{CLAIMS}</h2>{_table(head, rows)}'
 
 
 def paper_fragment(table: PaperTable) -> str:

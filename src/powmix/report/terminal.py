@@ -1,6 +1,7 @@
 """The table in a terminal: one rich table per dataset, the difference to the baseline in the main metric."""
 
 import shutil
+from collections.abc import Sequence
 from io import StringIO
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from rich.text import Text as Styled
 
 from powmix.metrics.columns import Metric
 from powmix.report import lines as printed
+from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
 from powmix.report.lines import Line, Text
 from powmix.report.paper_tables import Group, PaperTable
 from powmix.report.published import Published
@@ -50,6 +52,19 @@ def render_paper(table: PaperTable, color: bool = False, width: int | None = Non
     shown = [_print(grid, color, max(width, _natural_width(grid))) for grid in grids]
     shown.append(_print(table.note, color, width, style="dim"))
     return "\n".join(line.rstrip() for text in shown for line in text.splitlines()) + "\n"
+
+
+def render_claims(claims: Sequence[Checked], color: bool = False, width: int | None = None) -> str:
+    """The paper's claims with what our runs say to each."""
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    grid = Grid(title=CLAIMS, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for name in CLAIM_COLUMNS:
+        grid.add_column(name, overflow="fold")
+    for one in claims:
+        grid.add_row(*(Styled(text) for text in claim_cells(one)))
+        grid.add_section()
+    text = _print(grid, color, max(width, 100))
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
 def _paper_grid(table: PaperTable, groups: tuple[Group, ...], title: str) -> Grid:
