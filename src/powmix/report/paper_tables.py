@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric, metric
+from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
 from powmix.report.lines import MISSING, Text, text_of
 from powmix.report.published import Published, PublishedRow, PublishedTable
 from powmix.report.statistics import MOST_SEEDS, Comparison, seeds_needed
@@ -72,8 +72,9 @@ def paper_tables(published: Published, table: Table) -> list[PaperTable]:
     for one in published.tables:
         if one.shown_in is None:
             above = [row for other in published.tables if other.shown_in == one.name for row in other.rows]
-            full = _beside_ours(one, above, published, table)
-            found += [*(_ours_alone(full) if any(row.mixer != "none" for row in one.rows) else []), full]
+            if any(row.mixer != "none" for row in one.rows):
+                found += _ours_alone(one, above, published, table)
+            found.append(_beside_ours(one, above, published, table))
     return found
 
 
@@ -117,7 +118,7 @@ def _beside_ours(one: PublishedTable, above: Sequence[PublishedRow], published: 
     own = {row.variant for row in one.rows}
     with_ours = {id(row): _ours(row, published, table) for row in [*above, *one.rows]}
     with_ours |= {id(row): None for row in above if row.variant in own}
-    heads = tuple(SWITCHES) if any(row.ablation for row in one.rows) else ("Model",)
+    heads = _head_names(one)
     quoted = tuple(line for same in _same(above) for line in _lines(same, one.rows, with_ours, heads, DAGGER))
     blocks: dict[str, list[PaperLine]] = {}
     mixed = any(row.mixer != "none" for row in one.rows)
@@ -128,25 +129,43 @@ def _beside_ours(one: PublishedTable, above: Sequence[PublishedRow], published: 
     return PaperTable(one.title, one.source, heads, _groups([*above, *one.rows]), shown, note + NOTE)
 
 
-def _ours_alone(full: PaperTable) -> list[PaperTable]:
-    """Our rows in the same layout, and the quoted ones above them; nothing where none of ours is there."""
-    blocks, datasets = [], set()
-    for block in full.blocks:
-        kept, heads = [], full.heads
-        for line in block:
-            heads = line.heads if line.kind == "published" else heads
-            if line.kind == "ours":
-                kept.append(replace(line, heads=heads))
-                datasets |= {dataset for dataset, _ in line.cells}
-            elif DAGGER in line.heads[0]:
-                kept.append(line)
-        blocks.append(tuple(kept))
-    if not datasets:
+def _ours_alone(
+    one: PublishedTable, above: Sequence[PublishedRow], published: Published, table: Table
+) -> list[PaperTable]:
+    """Our rows in the table's layout, on any data, below the rows it quotes; nothing where we have none of them."""
+    heads = _head_names(one)
+    blocks: dict[str, list[PaperLine]] = {}
+    groups: dict[str, Group] = {group.dataset: group for group in _groups([*above, *one.rows])}
+    found: dict[str, Group] = {}
+    ablated = False
+    for dataset in dict.fromkeys(row.record.dataset for row in table.rows):
+        for known in (same[0] for same in _same(one.rows)):
+            row = _ours(replace(known, dataset=dataset), published, table)
+            if row is not None:
+                ablated |= known.ablation is not None
+                found[dataset] = groups.get(dataset) or Group(dataset, COLUMNS[convention(row.record.seeds[0].test)])
+                cells = {(dataset, m.key): text_of(row, m) for m in found[dataset].columns}
+                blocks.setdefault(known.model, []).append(PaperLine("ours", _heads(known, len(heads), ""), cells))
+    if not found or (len(heads) > 1 and not ablated):
         return []
-    groups = tuple(group for group in full.groups if group.dataset in datasets)
-    shown = tuple(block for block in blocks if block)
-    note = f"{MARKS} Mean over seeds." + (f" {QUOTED}" if any(DAGGER in line.heads[0] for line in shown[0]) else "")
-    return [PaperTable(f"{full.title}: ours", full.source, full.heads, groups, shown, note, own=True)]
+    quoted = [line for same in _same(above) for line in _lines(same, (), {}, heads, DAGGER)]
+    quoted = [line for line in quoted if found.keys() & {dataset for dataset, _ in line.cells}]
+    order = [model for model in dict.fromkeys(row.model for row in one.rows) if model in blocks]
+    shown = tuple(block for block in (tuple(quoted), *(_joined(blocks[model]) for model in order)) if block)
+    note = f"{MARKS} Mean over seeds." + (f" {QUOTED}" if quoted else "")
+    return [PaperTable(f"{one.title}: ours", one.source, heads, tuple(found.values()), shown, note, own=True)]
+
+
+def _joined(lines: Sequence[PaperLine]) -> tuple[PaperLine, ...]:
+    """Lines of one variant on several datasets as one."""
+    cells: dict[tuple[str, ...], dict[Place, Text]] = {}
+    for line in lines:
+        cells.setdefault(line.heads, {}).update(line.cells)
+    return tuple(PaperLine("ours", heads, joined) for heads, joined in cells.items())
+
+
+def _head_names(one: PublishedTable) -> tuple[str, ...]:
+    return tuple(SWITCHES) if any(row.ablation for row in one.rows) else ("Model",)
 
 
 def _same(rows: Sequence[PublishedRow]) -> list[list[PublishedRow]]:
@@ -170,7 +189,7 @@ def _lines(
     gaps: dict[Place, Text] = {}
     seeds: dict[Place, Text] = {}
     for known in same:
-        row = with_ours[id(known)]
+        row = with_ours.get(id(known))
         base = None if mark else _baseline(known, table)
         for key, value in known.values.items():
             m, place = metric(key), (known.dataset, key)
