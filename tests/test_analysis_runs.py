@@ -13,6 +13,7 @@ from analysis_runs import BERT, MULT, SMALL, train
 from powmix import analysis
 from powmix.analysis import catalogue
 from powmix.analysis.__main__ import main
+from powmix.analysis.damage import over_probabilities
 from powmix.command.composition import CONF
 from powmix.report.figures import robustness
 from powmix.runs.files import file_sha256
@@ -86,16 +87,21 @@ def test_damage_changes_the_metrics_and_repetitions_differ(runs, model):
 def test_the_grids_are_the_papers(runs):
     found = analysis.run(["noise", "dominance"], runs["lf_dnn"], **TWO)
     p = {name: sorted({row["p"] for row in rows}) for name, rows in found.items()}
-    assert p["noise"] == [0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4]
-    assert p["dominance"][0] == 0 and p["dominance"][-1] == 1
+    assert p["noise"] == p["dominance"] == [0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4]
     kinds = {name: {row["kind"] for row in rows} for name, rows in found.items()}
     assert kinds == {"noise": {"aligned", "independent"}, "dominance": {"drop", "mean"}}
 
 
-def test_without_any_text_nothing_is_left_to_chance(runs):
-    rows = analysis.run(["dominance"], runs["lf_dnn"], **TWO)["dominance"]
-    assert all(row["repetition"] == 0 for row in rows if row["p"] in (0, 1))
-    assert {row["repetition"] for row in rows if row["p"] == 0.5} == {0, 1}
+def test_where_nothing_or_all_is_lost_nothing_is_left_to_chance(runs):
+    def damaged(p, generator):
+        return {"draw": torch.rand((), generator=generator).item()}
+
+    rows = list(over_probabilities({"draw": -1.0}, {"drop": damaged}, [0, 0.5, 1], repetitions=2))
+    assert [(row["p"], row["repetition"]) for row in rows] == [(0, 0), (0.5, 0), (0.5, 1), (1, 0)]
+    assert rows[0]["draw"] == -1.0 and rows[1]["draw"] != rows[2]["draw"]
+    measured = analysis.run(["dominance"], runs["lf_dnn"], **TWO)["dominance"]
+    assert all(row["repetition"] == 0 for row in measured if row["p"] == 0)
+    assert {row["repetition"] for row in measured if row["p"] == 0.2} == {0, 1}
 
 
 def test_measuring_twice_gives_the_same_rows(runs):
@@ -216,7 +222,7 @@ def test_the_command_prints_a_table_and_leaves_the_unfinished_out(runs, copy, tm
     [
         (
             ["nois", "."],
-            "unknown analysis 'nois'; allowed: all, unimodal, noise, dominance, regularity; nearest: noise",
+            "unknown analysis 'nois' (did you mean noise?); allowed: all, unimodal, noise, dominance, regularity",
         ),
         (["limited"], "it is a sweep: powmix -m sweeps=figure8"),
         (["noise"], "no PATH given"),

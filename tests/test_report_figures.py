@@ -11,7 +11,7 @@ import report_runs as fabricate
 from powmix.metrics.columns import MIXERS
 from powmix.report import analyses, page
 from powmix.report.__main__ import main
-from powmix.report.figures import catalogue, hull, mixing_law, robustness, style
+from powmix.report.figures import entries, hull, mixing_law, robustness, style
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
 from powmix.report.table import build
 from powmix.runs import collection
@@ -36,7 +36,7 @@ def test_inline_svgs_do_not_share_ids_and_follow_the_pages_ink():
 
 
 def test_every_figure_is_drawn_from_its_data(studies, tmp_path):
-    for entry in catalogue.CATALOGUE:
+    for entry in entries.ENTRIES:
         figure = entry.draw(studies)
         assert figure is not None, entry.name
         notes = figure.get_supxlabel()

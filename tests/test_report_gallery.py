@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from powmix.command.overrides import check_command
-from powmix.report.figures.catalogue import CATALOGUE
+from powmix.report.figures.entries import ENTRIES
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = {path.stem for path in (ROOT / "sweeps").glob("*.yaml")}
@@ -32,7 +32,7 @@ def test_every_table_and_figure_preset_has_an_exhibit(gallery):
 
 
 def test_every_figure_is_drawn_but_that_of_a_search(gallery):
-    assert {exhibit.figure for exhibit in gallery.EXHIBITS} == {entry.name for entry in CATALOGUE} - {"p_mix"}
+    assert {exhibit.figure for exhibit in gallery.EXHIBITS} == {entry.name for entry in ENTRIES} - {"p_mix"}
 
 
 @pytest.mark.parametrize("name", SHOWN)

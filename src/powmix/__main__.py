@@ -16,6 +16,7 @@ from powmix.command.composition import CONF, register_resolvers, sweep_name
 from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
+from powmix.command.sweeping import register as register_sweeper
 from powmix.training.interruption import sigterm_as_interrupt
 
 TRUSTED = ["powmix.*", "optuna.*"]
@@ -33,6 +34,7 @@ def main() -> None:
 
 def _main() -> None:
     register_resolvers()
+    register_sweeper()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     overrides, arguments = [], None
     if not QUIET_FLAGS & set(sys.argv[1:]):

@@ -86,7 +86,7 @@ CONVENTIONS: dict[str, tuple[Metric, ...]] = {
         LOSS,
     ),
 }
-"""Every metric of each kind of dataset and task, in the order of the paper's Table 2.
+"""Every metric of each kind of dataset and task, in the order of the paper's Table 2; SIMS has the first four there.
 
 Acc-2 and F1 of MOSI and MOSEI leave out neutral examples (Non0).
 """

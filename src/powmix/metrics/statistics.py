@@ -4,6 +4,7 @@ One rule for intervals: Student's, none under three seeds. With few seeds a p-va
 comparison says so instead (`reason`).
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ RESAMPLES = 2000
 BOOTSTRAP_SEED = 2312
 MIN_INTERVAL = 3  # seeds: with two, a bootstrap knows three values and t has 12.7 standard errors on each side
 MIN_T = 3
+POWER = 0.8
+MOST_SEEDS = 10_000
 MIN_WILCOXON = 6  # pairs: with five, the smallest two-sided p-value possible is 2/2^5 = 0.0625
 
 Interval = tuple[float, float]
@@ -37,8 +40,9 @@ class Comparison:
     """A variant against its baseline on the seeds both have; `difference` is variant minus baseline.
 
     `ci` is Student's interval of the mean paired difference (it agrees with `p_t`), `bootstrap` the percentile
-    bootstrap of the same; `wins` counts seeds on which the variant is better, ties half; `p_*_holm` are corrected
-    over the table. `probability` is the probability of improvement over all pairs of seeds (Agarwal et al. 2021).
+    bootstrap of the same, `std` the standard deviation of the paired differences (ddof 1, None for one); `wins` counts
+    seeds on which the variant is better, ties half; `p_*_holm` are corrected over the table. `probability` is the
+    probability of improvement over all pairs of seeds (Agarwal et al. 2021).
     """
 
     n: int
@@ -49,6 +53,7 @@ class Comparison:
     p_t: float | None
     wins: float
     probability: float
+    std: float | None = None
     reason: str | None = None
     p_wilcoxon_holm: float | None = None
     p_t_holm: float | None = None
@@ -119,6 +124,7 @@ def compare(variant: Mapping[int, float], baseline: Mapping[int, float], higher_
         p_t=paired_t(d_N),
         wins=float((better_N > 0).sum() + 0.5 * (better_N == 0).sum()),
         probability=probability_of_improvement(list(variant.values()), list(baseline.values()), higher_is_better),
+        std=float(d_N.std(ddof=1)) if len(d_N) > 1 else None,
         reason=too_few(len(seeds)),
     )
 
@@ -179,3 +185,31 @@ def correct(comparisons: Sequence[Comparison | None]) -> list[Comparison | None]
     wilcoxons = holm([c.p_wilcoxon if c else None for c in comparisons])
     ts = holm([c.p_t if c else None for c in comparisons])
     return [c and replace(c, p_wilcoxon_holm=w, p_t_holm=t) for c, w, t in zip(comparisons, wilcoxons, ts)]
+
+
+def seeds_needed(difference: float, std: float) -> float:
+    """The least number of seeds with which a paired t-test (two-sided, 5 %) finds the difference with 80 % power.
+
+    difference: true mean of the paired differences. std: theirs, ddof 1. Exact, by the noncentral t distribution; inf
+    where there is no difference, or more than MOST_SEEDS would be needed.
+    """
+    if difference == 0:
+        return math.inf
+    if std == 0:
+        return 2
+    effect = abs(difference) / std
+    low, high = 1, 2
+    while power(effect, high) < POWER:
+        low, high = high, 2 * high
+        if high > MOST_SEEDS:
+            return math.inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(effect, middle) >= POWER else (middle, high)
+    return high
+
+
+def power(effect: float, n: int) -> float:
+    """P(a two-sided paired t-test at 5 % rejects) for n >= 2 pairs; effect: mean of the differences / their std."""
+    limit, shift = stats.t.ppf(0.5 + LEVEL / 2, n - 1), effect * math.sqrt(n)
+    return float(stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift))

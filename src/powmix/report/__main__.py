@@ -1,16 +1,16 @@
 """`powmix-report PATH...`: the tables, figures and page of finished runs, without torch, in seconds."""
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from powmix.mistakes import Parser
+from powmix.mistakes import Parser, broken, choice
 
 if TYPE_CHECKING:
-    from powmix.report.published import PublishedTable
+    from powmix.report.claims import Checked
+    from powmix.report.published import Published
     from powmix.report.table import Table
     from powmix.runs.collection import Collection
 
@@ -28,7 +28,8 @@ def parser() -> Parser:
     made.add_argument(
         "--out", type=Path, metavar="DIR", help=f"where to write (default: the sweep's folder, else {DEFAULT_OUT})"
     )
-    made.add_argument("--paper", action="store_true", help="set the published numbers beside ours")
+    made.add_argument("--paper", action="store_true", help="the paper's tables, ours beside them")
+    made.add_argument("--claims", action="store_true", help="the paper's claims, checked on these runs")
     made.add_argument(
         "--paper-file", type=Path, metavar="FILE", help="published numbers from another file than paper.yaml"
     )
@@ -50,22 +51,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from powmix.report import published
+    from powmix.report import claims, published
     from powmix.report.comparison import compare
-    from powmix.report.figures import catalogue
+    from powmix.report.figures import entries as listed
     from powmix.report.table import build
     from powmix.runs import collection
 
-    entries = catalogue.choose(options.figures.split(","))
+    entries = listed.choose(options.figures.split(","))
     found = collection.read(options.paths)
-    tables = published.load(options.paper_file) if options.paper or options.paper_file else []
     table = build(found.records, _metric(options.metric, found))
+    tuned = published.tuned(found.sweeps)
+    known = None
+    if options.paper or options.paper_file:
+        known = published.Published(published.load(options.paper_file), tuned)
+    checked = claims.check(table, published.Published(published.load(), tuned)) if options.claims else []
     out = options.out or _default_out(options.paths, found)
-    print(compare(found, table, sys.stdout.isatty(), published=published.by_variant(tables)))
-    for sentence in published.missing(tables):
-        print(f"note: {sentence}")
+    print(compare(found, table, sys.stdout.isatty(), published=known, claims=checked))
     figures, skipped = _draw(table, entries, out) if table.rows else ([], [])
-    _write(table, found, figures, tables, out)
+    _write(table, found, figures, known, checked, out)
     for entry in skipped:
         print(f"{entry.name}: not drawn, it needs {entry.needs}")
     print(f"\nWritten to {out}: table.csv, table.tex, table.md, statistics.csv, {len(figures)} figures, report.html")
@@ -81,9 +84,7 @@ def _metric(name: str | None, found: "Collection") -> str | None:
     named = {metric(key).label.lower(): key for key in keys} | {key.lower(): key for key in keys}
     if name.lower() in named:
         return named[name.lower()]
-    near = difflib.get_close_matches(name.lower(), named, n=1, cutoff=0.3)
-    hint = f"; nearest: {named[near[0]]}" if near else ""
-    raise ValueError(f"metric: got {name!r}, allowed {', '.join(keys)}{hint}")
+    raise ValueError("; ".join(broken({"metric": choice(*keys)}, {"metric": name})))
 
 
 def _default_out(paths: Sequence[Path], found: "Collection") -> Path:
@@ -105,18 +106,25 @@ def _draw(table: "Table", entries: Sequence, out: Path) -> tuple[list[tuple[str,
     return drawn, skipped
 
 
-def _write(table: "Table", found: "Collection", figures: list, tables: list["PublishedTable"], out: Path) -> None:
-    from powmix.report import formats, page, published
+def _write(
+    table: "Table",
+    found: "Collection",
+    figures: list,
+    known: "Published | None",
+    claims: "Sequence[Checked]",
+    out: Path,
+) -> None:
+    from powmix.report import formats, page
     from powmix.report.comparison import markdown, write
+    from powmix.report.paper_tables import paper_tables
 
-    by_variant = published.by_variant(tables)
-    shown = "\n".join(published.markdown(one) for one in tables)
     title = found.sweeps[0].name if len(found.sweeps) == 1 and out == found.sweeps[0] else "powmix report"
-    write(out / "table.md", markdown(title, found, table, by_variant) + (f"\n{shown}" if shown else ""))
+    paper = [formats.latex_paper(one) for one in paper_tables(known, table)] if known else []
+    write(out / "table.md", markdown(title, found, table, known, claims))
     write(out / "table.csv", formats.wide_csv(table))
     write(out / "statistics.csv", formats.statistics_csv(table))
-    write(out / "table.tex", formats.latex(table, by_variant))
-    write(out / "report.html", page.render(table, found, figures, out.resolve(), tables, by_variant, title))
+    write(out / "table.tex", "\n".join([formats.latex(table, known), *paper]))
+    write(out / "report.html", page.render(table, found, figures, out.resolve(), known, claims, title))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from powmix.report import analyses, formats, terminal
-from powmix.report.lines import Published
+from powmix.report.claims import Checked
+from powmix.report.paper_tables import needs, paper_tables
+from powmix.report.published import Published
 from powmix.report.table import Table, build
 from powmix.report.verdict import summaries
 from powmix.runs import collection
@@ -36,21 +38,39 @@ def compare(
     color: bool = False,
     width: int | None = None,
     published: Published | None = None,
+    claims: Sequence[Checked] = (),
 ) -> str:
-    """The table, a sentence per mixer, and what failed, as text for a terminal."""
+    """The table, a sentence per mixer, what is published and claimed, and what failed, as text for a terminal."""
     parts = [terminal.render(table, published, color, width)] if table.rows else ["No seed has finished.\n"]
     parts += [_bullets(summaries(table)), _bullets(analyses.sentences(table)), _bullets(table.notes)]
+    if published:
+        parts += [terminal.render_paper(one, color, width) for one in paper_tables(published, table)]
+        parts.append(_bullets(needs(published, table)))
+    if claims:
+        parts.append(terminal.render_claims(claims, color, width))
     parts.append(_failures(found.failures))
     return "\n".join(part for part in parts if part)
 
 
-def markdown(title: str, found: Collection, table: Table, published: Published | None = None) -> str:
+def markdown(
+    title: str,
+    found: Collection,
+    table: Table,
+    published: Published | None = None,
+    claims: Sequence[Checked] = (),
+) -> str:
     """The same as a Markdown page: sentences, scores, differences, failures."""
     sentences = _bullets([*summaries(table), *analyses.sentences(table)])
     failures = _bullets([failure.sentence for failure in found.failures])
     body = formats.markdown(table, published) if table.rows else "No seed has finished.\n"
     heading = f"\n## Not (wholly) in the table\n\n{failures}" if failures else ""
-    return f"# {title}\n\n{sentences}\n{body}{heading}"
+    parts = [f"# {title}\n\n{sentences}\n{body}{heading}"]
+    if published:
+        parts += [formats.markdown_paper(one) for one in paper_tables(published, table)]
+        parts.append(_bullets(needs(published, table)))
+    if claims:
+        parts.append(formats.markdown_claims(claims))
+    return "\n".join(part for part in parts if part)
 
 
 def describe(run_folder: Path, color: bool = False, width: int | None = None) -> str:

@@ -1,15 +1,20 @@
-"""The table as files: CSV (wide), CSV of all statistics (long), Markdown and LaTeX (booktabs, the paper's layout)."""
+"""Tables as files: CSV (wide), CSV of all statistics (long), Markdown and LaTeX (booktabs)."""
 
 import csv
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
 from powmix.metrics.columns import Metric
 from powmix.report import lines as printed
-from powmix.report.lines import Line, Published, Text
+from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
+from powmix.report.lines import Line, Text
+from powmix.report.paper_tables import PaperTable
+from powmix.report.published import Published
 from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import show_interval
 
+ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 IDENTITY = ("dataset", "model", "protocol", "task", "mixer", "ablation", "label", "status", "n", "seeds")
 
 
@@ -52,10 +57,46 @@ def markdown(table: Table, published: Published | None = None) -> str:
 def latex(table: Table, published: Published | None = None) -> str:
     """booktabs tables, one per dataset: best in bold, worse than the baseline in red, arrows in the head.
 
-    The preamble needs booktabs and xcolor.
+    The preamble needs booktabs and xcolor, and amssymb for the published Table 3.
     """
-    head = "% \\usepackage{booktabs,xcolor}\n"
+    head = "% \\usepackage{booktabs,xcolor,amssymb}\n"
     return head + "\n".join(_latex_section(section, published) for section in table.sections)
+
+
+def markdown_paper(table: PaperTable) -> str:
+    """A published table with ours beside it, all datasets in one row."""
+    columns = [f"{group.title} {m.label} {m.arrow}" for group in table.groups for m in group.columns]
+    parts = [f"## {table.title}", "", _markdown_row([*table.heads, *columns])]
+    parts.append("|" + ":---|" * len(table.heads) + "---:|" * len(columns))
+    for line in (line for block in table.blocks for line in block):
+        heads = line.heads if line.kind == "published" or table.own else (f"*{line.heads[0]}*", *line.heads[1:])
+        parts.append(_markdown_row([*heads, *map(_markdown_cell, line.texts(table.groups))]))
+    return "\n".join([*parts, "", table.note]) + "\n"
+
+
+def markdown_claims(claims: Sequence[Checked]) -> str:
+    """The paper's claims with what our runs say to each."""
+    rows = [_markdown_row(list(claim_cells(one))) for one in claims]
+    return "\n".join([f"## {CLAIMS}", "", _markdown_row(list(CLAIM_COLUMNS)), "|:---" * 6 + "|", *rows]) + "\n"
+
+
+def latex_paper(table: PaperTable) -> str:
+    """A published table in the paper's layout: one group of columns per dataset."""
+    n_columns = sum(len(group.columns) for group in table.groups)
+    lead = " & ".join("" for _ in table.heads)
+    groups = " & ".join(
+        rf"\multicolumn{{{len(group.columns)}}}{{c}}{{{escape_latex(group.title)}}}" for group in table.groups
+    )
+    columns = [f"{escape_latex(m.label)} {ARROWS[m.arrow]}" for group in table.groups for m in group.columns]
+    body = " \\midrule\n".join(
+        "\n".join(_latex_paper_line(line.heads, line.texts(table.groups)) for line in block) for block in table.blocks
+    )
+    head = rf"{lead} & {groups} \\" + "\n" + " & ".join([*map(escape_latex, table.heads), *columns])
+    return _latex_table(f"{table.title}. {table.note}", "l" * len(table.heads) + "c" * n_columns, head, body)
+
+
+def _latex_paper_line(heads: tuple[str, ...], texts: list[Text]) -> str:
+    return " & ".join([*map(escape_latex, heads), *map(_latex_cell, texts)]) + r" \\"
 
 
 def escape_latex(text: str) -> str:
@@ -66,6 +107,7 @@ def escape_latex(text: str) -> str:
         "−": "$-$",
         "±": r"$\pm$",
     }
+    special |= {"✓": r"$\checkmark$", "†": r"$^\dagger$"}
     special |= {"—": "--", "Δ": r"$\Delta$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": "$<$", ">": "$>$"}
     special |= {character: "\\" + character for character in "&%$#_{}"}
     return "".join(special.get(character, character) for character in text)
@@ -128,14 +170,15 @@ def _markdown_head(section: Section) -> list[str]:
 
 
 def _markdown_scores(section: Section, block: Block, published: Published | None) -> list[str]:
-    def cell(text: Text) -> str:
-        return f"**{text.plain}**" if text.best else f"{text.plain} ▼" if text.worse else text.plain
-
     def row(line: Line) -> str:
         label = line.label if line.kind == "row" else f"*{line.label}*"
-        return _markdown_row([label, line.seeds, *map(cell, line.cells)])
+        return _markdown_row([label, line.seeds, *map(_markdown_cell, line.cells)])
 
     return _markdown_head(section) + [row(line) for line in printed.lines(section, block, published)]
+
+
+def _markdown_cell(text: Text) -> str:
+    return f"**{text.plain}**" if text.best else f"{text.plain} ▼" if text.worse else text.plain
 
 
 def _markdown_differences(section: Section, block: Block) -> list[str]:
@@ -157,16 +200,19 @@ def difference(row: Row, m: Metric) -> str:
 
 
 def _latex_section(section: Section, published: Published | None) -> str:
-    arrows = {"↑": r"$\uparrow$", "↓": r"$\downarrow$"}
-    head = " & ".join(["Model", "$n$", *[f"{escape_latex(m.label)} {arrows[m.arrow]}" for m in section.columns]])
+    head = " & ".join(["Model", "$n$", *[f"{escape_latex(m.label)} {ARROWS[m.arrow]}" for m in section.columns]])
     body = " \\midrule\n".join(_latex_block(section, block, published) for block in section.blocks)
-    caption = f"{escape_latex(section.title)}: mean and standard deviation over $n$ seeds."
+    caption = f"{section.title}: mean and standard deviation over n seeds. Best in bold, worse than no mixing in red."
+    return _latex_table(caption, f"lr{'c' * len(section.columns)}", head, body)
+
+
+def _latex_table(caption: str, columns: str, head: str, body: str) -> str:
     return "\n".join(
         [
             r"\begin{table}[t]",
             r"\centering",
-            rf"\caption{{{caption} Best in bold, worse than no mixing in red.}}",
-            rf"\begin{{tabular}}{{lr{'c' * len(section.columns)}}}",
+            rf"\caption{{{escape_latex(caption)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             rf"{head} \\ \midrule",
             rf"{body} \bottomrule",

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from powmix.metrics.columns import Metric
-from powmix.report.published import PublishedRow
-from powmix.report.table import Block, Row, Section, fraction
+from powmix.report.published import Published, PublishedRow
+from powmix.report.table import Block, Row, Section
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,25 @@ class Line:
 
 
 MISSING = Text("—")
-Published = dict[tuple[str, str, str, str | None], list[PublishedRow]]
 
 
 def lines(section: Section, block: Block, published: Published | None = None) -> Iterator[Line]:
-    """The block's rows; what is published stands once, below the first row it belongs to, on the whole data alone."""
-    waiting = dict(published or {})
+    """The block's rows, each with what is published of it below; what belongs to no row stands at the end."""
+    beside = list(published.beside(block.rows)) if published else []
     for row in block.rows:
-        cells = tuple(_cell(row, m) for m in section.columns)
+        cells = tuple(text_of(row, m) for m in section.columns)
         yield Line("row", row.label, str(len(row.seeds)), cells, row)
-        record = row.record
-        if fraction(record) == 1.0:
-            for known in waiting.pop((record.dataset, record.model, record.mixer, record.ablation), []):
-                yield from _published(known, row, section.columns)
+        for known, owner in beside:
+            if owner is row:
+                yield _published(known, section.columns, f"published: {known.title}")
+                yield _difference(known, row, section.columns)
+    for known, owner in beside:
+        if owner is None:
+            yield _published(known, section.columns, f"published: {known.title}, {known.label}")
 
 
-def _cell(row: Row, m: Metric) -> Text:
+def text_of(row: Row, m: Metric) -> Text:
+    """One cell of ours."""
     cell = row.cells.get(m.key)
     if cell is None:
         return MISSING
@@ -58,13 +61,16 @@ def _cell(row: Row, m: Metric) -> Text:
     return Text(m.show(cell.summary.mean), std, cell.best, cell.worse)
 
 
-def _published(known: PublishedRow, row: Row, columns: tuple[Metric, ...]) -> Iterator[Line]:
-    values = [known.values.get(m.key) for m in columns]
-    printed = tuple(MISSING if v is None else Text(known.printed(m.key, m)) for v, m in zip(values, columns))
-    yield Line("published", f"published: {known.title}", "", printed, source=known.source)
-    ours = [row.cells[m.key].summary.mean if m.key in row.cells else None for m in columns]
-    gaps = tuple(
-        MISSING if v is None or our is None else Text(m.show_difference(our - v))
-        for v, our, m in zip(values, ours, columns)
+def _published(known: PublishedRow, columns: tuple[Metric, ...], label: str) -> Line:
+    cells = tuple(Text(known.printed(m)) if m.key in known.values else MISSING for m in columns)
+    return Line("published", label, "", cells, source=known.source)
+
+
+def _difference(known: PublishedRow, row: Row, columns: tuple[Metric, ...]) -> Line:
+    cells = tuple(
+        Text(m.show_difference(row.cells[m.key].summary.mean - known.values[m.key]))
+        if m.key in known.values and m.key in row.cells
+        else MISSING
+        for m in columns
     )
-    yield Line("difference", "ours − published", "", gaps, source=known.source)
+    return Line("difference", "ours − published", "", cells, source=known.source)

@@ -10,8 +10,10 @@ from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
 from powmix.report import analyses
 from powmix.report import lines as printed
-from powmix.report.lines import Line, Published, Text
-from powmix.report.published import PublishedTable
+from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
+from powmix.report.lines import Line, Text
+from powmix.report.paper_tables import PaperTable, needs, paper_tables
+from powmix.report.published import Published
 from powmix.report.run_cards import anchor, fallback_table, run_card
 from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import ALPHA, show_interval, verdicts
@@ -27,8 +29,8 @@ def render(
     found: Collection,
     figures: Sequence[tuple[str, str, str]],
     folder: Path,
-    published: Sequence[PublishedTable] = (),
-    by_variant: Published | None = None,
+    published: Published | None = None,
+    claims: Sequence[Checked] = (),
     title: str = "powmix report",
 ) -> str:
     """The page's text; `figures` are (name, title, svg), `folder` is where the page will lie (for links to runs)."""
@@ -36,11 +38,12 @@ def render(
         _header(title, table, found),
         "<main>",
         _verdicts(table),
-        *[_section(section, published=by_variant) for section in table.sections],
+        *[_section(section, published=published) for section in table.sections],
         _notes(table),
         _statistics(table),
         fallback_table(table.rows),
-        _published(published),
+        _published(published, table) if published else "",
+        _claims(claims),
         _figures(figures),
         _runs(table, folder),
         _failures(found.failures, folder),
@@ -191,17 +194,53 @@ def _comparison(row: Row, c: Comparison, m: Metric, place: str) -> str:
     )
 
 
-def _published(tables: Sequence[PublishedTable]) -> str:
-    if not tables:
-        return ""
-    sources = {table.source: (escape(table.citation), escape(table.url)) for table in tables}
+def _published(published: Published, table: Table) -> str:
+    """The publications, their tables with ours beside them, and the seeds that their gains need."""
+    sources = {one.source: (escape(one.citation), escape(one.url)) for one in published.tables}
     items = "".join(
         f'<li id="source-{escape(source)}">{citation} <a href="{url}">{url}</a></li>'
         for source, (citation, url) in sources.items()
     )
-    missing = _list(f"{table.title} is missing here: {table.missing}" for table in tables if table.missing)
     caution = "<p class='soft'>Published numbers belong to the publication's own features, split and seeds.</p>"
-    return f'<h2 id="published">Published numbers</h2>{caution}<ul class="plain">{items}</ul>{missing}'
+    shown = "\n".join(map(paper_fragment, paper_tables(published, table)))
+    return f'<h2 id="published">Published numbers</h2>{caution}<ul class="plain">{items}</ul>{shown}' + _list(
+        needs(published, table)
+    )
+
+
+def _claims(claims: Sequence[Checked]) -> str:
+    if not claims:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in CLAIM_COLUMNS)
+    cell = '<td style="white-space:normal;text-align:left">'
+    rows = "\n".join(
+        "<tr>" + "".join(f"{cell}{escape(text)}</td>" for text in claim_cells(one)) + "</tr>" for one in claims
+    )
+    return f'<h2 id="claims">{CLAIMS}</h2>{_table(head, rows)}'
+
+
+def paper_fragment(table: PaperTable) -> str:
+    """A published table as HTML, one group of columns per dataset."""
+    groups = "".join(f'<th colspan="{len(group.columns)}">{escape(group.title)}</th>' for group in table.groups)
+    names = [*map(escape, table.heads)]
+    names += [f"{escape(m.label)} {m.arrow}" for group in table.groups for m in group.columns]
+    head = f'<tr><th colspan="{len(table.heads)}"></th>{groups}</tr><tr>{"".join(f"<th>{n}</th>" for n in names)}</tr>'
+    rows = []
+    for line in (line for block in table.blocks for line in block):
+        heads = "".join(f"<td>{escape(head)}</td>" for head in line.heads)
+        cells = "".join(_paper_cell(text) for text in line.texts(table.groups))
+        rows.append(f'<tr class="{line.kind if table.own is False else ""}">{heads}{cells}</tr>')
+    body = "\n".join(rows)
+    return (
+        f'<h3>{escape(table.title)}</h3><p class="soft">{escape(table.note)}</p><div class="card scroll"><table>'
+        f"<thead>{head}</thead><tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _paper_cell(text: Text) -> str:
+    style = ' class="best"' if text.best else ' class="worse"' if text.worse else ""
+    std = f"<small>± {text.std}</small>" if text.std else ""
+    return f"<td{style}>{escape(text.mean)}{std}</td>"
 
 
 def _figures(figures: Sequence[tuple[str, str, str]]) -> str:

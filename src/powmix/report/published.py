@@ -1,22 +1,33 @@
 """Published numbers to stand beside ours, read from one data file (`paper.yaml`) that names their source."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, metric
+from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric, metric
+from powmix.mistakes import broken, choice, refuse
+from powmix.report.table import Row, fraction
+from powmix.runs.records import Record
 
 UNITS = ("fraction", "hundredths", "printed")
+TUNED = "tuned.json"
+Variant = tuple[str, str, str]
+"""dataset, model, mixer"""
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published row; `values` are fractions as on our disk, `text` is what the publication prints."""
+    """One published row; `values` are fractions as on our disk, `text` is what the publication prints.
 
+    settings: the mixing settings that the publication states; our row has them, or is another variant.
+    """
+
+    table: str
     source: str
     title: str
     dataset: str
@@ -26,19 +37,34 @@ class PublishedRow:
     values: Mapping[str, float]
     text: Mapping[str, str]
     unit: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[str, str, str, str | None]:
-        return self.dataset, self.model, self.mixer, self.ablation
+    def variant(self) -> Variant:
+        return self.dataset, self.model, self.mixer
 
-    def printed(self, key: str, m: Metric) -> str:
-        """The value in our columns' units; the publication's own digits where its unit is ours."""
-        return self.text[key] if self.unit == "printed" else m.show(self.values[key])
+    @property
+    def label(self) -> str:
+        """`MulT`, `MulT + PowMix`, `MulT + PowMix, isotropic`."""
+        mixer = "" if self.mixer == "none" else f" + {MIXERS.get(self.mixer, self.mixer)}"
+        return MODELS.get(self.model, self.model) + mixer + (f", {self.ablation}" if self.ablation else "")
+
+    def show(self, m: Metric, value: float) -> str:
+        """A value of ours in the publication's unit."""
+        return f"{100 * value:.2f}" if self.unit == "hundredths" else m.show(value)
+
+    def show_difference(self, m: Metric, value: float) -> str:
+        """A difference in the publication's unit, with a true minus."""
+        return f"{100 * value:+.2f}".replace("-", "−") if self.unit == "hundredths" else m.show_difference(value)
+
+    def printed(self, m: Metric) -> str:
+        """The published value in our columns' units; its own digits where its unit is ours."""
+        return self.text[m.key] if self.unit == "printed" else m.show(self.values[m.key])
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table of a publication; `missing` says why it has no rows here."""
+    """One table of a publication; `shown_in` names the table whose first rows it makes up."""
 
     name: str
     title: str
@@ -46,90 +72,112 @@ class PublishedTable:
     citation: str
     url: str
     rows: tuple[PublishedRow, ...]
-    missing: str | None = None
+    shown_in: str | None = None
 
 
-def load(path: Path | None = None) -> list[PublishedTable]:
-    """The tables of paper.yaml (or of `path`).
+@dataclass(frozen=True)
+class Published:
+    """The published tables, and the values of p_mix and n_O that a search has found for rows of ours."""
 
-    ValueError: an unknown unit, metric, dataset, model or mixer, or an empty table that does not say why.
-    """
-    text = path.read_text(encoding="utf-8") if path else files(__package__).joinpath("paper.yaml").read_text("utf-8")
+    tables: tuple[PublishedTable, ...] = ()
+    tuned: Mapping[Variant, Mapping[str, Any]] = field(default_factory=dict)
+
+    def beside(self, rows: Sequence[Row]) -> Iterator[tuple[PublishedRow, Row | None]]:
+        """What is published of these rows' variants, with the row of ours that it belongs to.
+
+        A published row belongs to the row that has its mixing settings; to none where no row or more than one has.
+        """
+        ours = {(*_variant(row.record), row.record.ablation) for row in rows if _whole(row.record)}
+        for table in self.tables:
+            for known in table.rows:
+                if (*known.variant, known.ablation) in ours:
+                    yield known, self.owner(known, rows)
+
+    def owner(self, known: PublishedRow, rows: Sequence[Row]) -> Row | None:
+        """The one row among these that has the published row's variant and mixing settings."""
+        settings = {**known.settings, **self.tuned.get(known.variant, {})}
+        found = [
+            row
+            for row in rows
+            if (*_variant(row.record), row.record.ablation) == (*known.variant, known.ablation) and _whole(row.record)
+            if _has(row.record.mixing_options(), settings)
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+def load(path: Path | None = None) -> tuple[PublishedTable, ...]:
+    """The tables of paper.yaml (or of `path`). ValueError: an unknown unit, metric, dataset, model or mixer."""
+    text, name = (path.read_text("utf-8"), str(path)) if path else (_own("paper.yaml"), "paper.yaml")
     try:
-        # Numbers are read as text, so that 84.90 stays 84.90.
-        content = yaml.load(text, Loader=yaml.BaseLoader)
+        # Numbers of tables are read as text, so that 84.90 stays 84.90.
+        content, typed = yaml.load(text, Loader=yaml.BaseLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path or 'paper.yaml'} is not valid YAML: {error}") from error
-    return [_table(name, table, content["sources"]) for name, table in content["tables"].items()]
+        raise ValueError(f"{name} is not valid YAML: {error}") from error
+    settings, ablations = typed.get("settings", {}), typed.get("ablations", {})
+    return tuple(
+        _table(name, table, content["sources"], settings, ablations) for name, table in content["tables"].items()
+    )
 
 
-def by_variant(tables: list[PublishedTable]) -> dict[tuple[str, str, str, str | None], list[PublishedRow]]:
-    found: dict[tuple[str, str, str, str | None], list[PublishedRow]] = {}
-    for table in tables:
-        for row in table.rows:
-            found.setdefault(row.key, []).append(row)
+def statements(part: str) -> dict[str, Any]:
+    """paper.yaml's `figures` or `claims`."""
+    return yaml.safe_load(_own("paper.yaml"))[part]
+
+
+def tuned(sweeps: Sequence[Path]) -> dict[Variant, dict[str, Any]]:
+    """What searches have found for the sweeps' rows: `tuned.json` of powmix-table2, beside the sweeps' folders."""
+    found = {}
+    for folder in dict.fromkeys(sweep.parent for sweep in sweeps):
+        if (folder / TUNED).is_file():
+            for row in json.loads((folder / TUNED).read_text("utf-8"))["rows"]:
+                found[(row["dataset"], row["model"], row["mixer"])] = {key: row[key] for key in ("p_mix", "n_out")}
     return found
 
 
-def missing(tables: list[PublishedTable]) -> list[str]:
-    """One sentence for each table whose numbers are not at hand."""
-    return [f"{table.title} is not in paper.yaml: {table.missing}" for table in tables if table.missing]
+def _own(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
 
 
-def markdown(table: PublishedTable) -> str:
-    """A published table as the publication prints it: its rows, its digits."""
-    parts = [f"### {table.title}", "", f"{table.citation} {table.url}", ""]
-    for dataset in dict.fromkeys(row.dataset for row in table.rows):
-        rows = [row for row in table.rows if row.dataset == dataset]
-        columns = [m for m in _columns(rows) if any(m.key in row.text for row in rows)]
-        parts.append(
-            f"| {DATASETS.get(dataset, dataset)} | " + " | ".join(f"{m.label} {m.arrow}" for m in columns) + " |"
-        )
-        parts.append("|:---|" + "---:|" * len(columns))
-        for row in rows:
-            parts.append(f"| {_name(row)} | " + " | ".join(row.text.get(m.key, "—") for m in columns) + " |")
-        parts.append("")
-    return "\n".join(parts + ([f"Missing: {table.missing}", ""] if table.missing else []))
+def _variant(record: Record) -> Variant:
+    return record.dataset, record.model, record.mixer
 
 
-def _columns(rows: list[PublishedRow]) -> list[Metric]:
-    known = {m.key: m for columns in COLUMNS.values() for m in columns}
-    order = list(COLUMNS["sims"] if "Mult_acc_3" in rows[0].text else COLUMNS["mosi"])
-    return order + [metric(key) for key in rows[0].text if key not in known]
+def _whole(record: Record) -> bool:
+    """On the task and the training data that publications use."""
+    return fraction(record) == 1.0 and record.task == "regression"
 
 
-def _name(row: PublishedRow) -> str:
-    model = MODELS.get(row.model, row.model)
-    mixer = "" if row.mixer == "none" else f" + {MIXERS.get(row.mixer, row.mixer)}"
-    return model + mixer + (f", {row.ablation}" if row.ablation else "")
+def _has(options: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    return all(key in options and options[key] == value for key, value in settings.items())
 
 
-def _table(name: str, table: dict[str, Any], sources: dict[str, dict]) -> PublishedTable:
-    source, unit = table["source"], table.get("unit", "printed")
-    if unit not in UNITS:
-        raise ValueError(f"paper.yaml, {name}: unit got {unit!r}, allowed {', '.join(UNITS)}")
-    rows = tuple(_row(name, table, row, source, unit) for row in table.get("rows") or ())
-    if not rows and not table.get("missing"):
-        raise ValueError(f"paper.yaml, {name}: no rows, and `missing` does not say why")
-    citation, url = sources[source]["citation"], sources[source]["url"]
-    return PublishedTable(name, table["title"], source, citation, url, rows, table.get("missing"))
+def _table(
+    name: str, table: dict[str, Any], sources: dict[str, dict], settings: dict[str, dict], ablations: dict[str, dict]
+) -> PublishedTable:
+    refuse(broken({"unit": choice(*UNITS)}, {"unit": table.get("unit", "printed")}, f"paper.yaml, {name}: "))
+    rows = tuple(_row(name, table, row, settings, ablations) for row in table.get("rows") or ())
+    source = sources[table["source"]]
+    return PublishedTable(
+        name, table["title"], table["source"], source["citation"], source["url"], rows, table.get("shown_in")
+    )
 
 
-def _row(name: str, table: dict[str, Any], row: dict[str, Any], source: str, unit: str) -> PublishedRow:
-    text = dict(row["metrics"])
-    for field, known in (("dataset", DATASETS), ("model", MODELS), ("mixer", MIXERS)):
-        if row.get(field, "none") not in known:
-            raise ValueError(f"paper.yaml, {name}: {field} got {row.get(field)!r}, allowed {', '.join(known)}")
+def _row(name: str, table: dict, row: dict, settings: dict[str, dict], ablations: dict[str, dict]) -> PublishedRow:
+    known = {"dataset": choice(*DATASETS), "model": choice(*MODELS), "mixer": choice(*MIXERS)}
+    mixer, ablation, unit = row.get("mixer", "none"), row.get("ablation"), table.get("unit", "printed")
+    refuse(broken(known, {**row, "mixer": mixer}, f"paper.yaml, {name}: "))
     return PublishedRow(
-        source=source,
+        table=name,
+        source=table["source"],
         title=table["title"],
         dataset=row["dataset"],
         model=row["model"],
-        mixer=row.get("mixer", "none"),
-        ablation=row.get("ablation"),
-        values={key: _fraction(name, key, value, unit) for key, value in text.items()},
-        text=text,
+        mixer=mixer,
+        ablation=ablation,
+        values={key: _fraction(name, key, value, unit) for key, value in row["metrics"].items()},
+        text=dict(row["metrics"]),
         unit=unit,
+        settings={**settings.get(mixer, {}), **ablations.get(ablation or "", {})},
     )
 
 
@@ -137,5 +185,5 @@ def _fraction(name: str, key: str, value: str, unit: str) -> float:
     try:
         number = float(value)
     except ValueError:
-        raise ValueError(f"paper.yaml, {name}: {key} got {value!r}, expected a number") from None
+        raise ValueError(f"paper.yaml, {name}: {key} must be a number, got {value!r}") from None
     return number / {"fraction": 1.0, "hundredths": 100.0, "printed": metric(key).scale}[unit]

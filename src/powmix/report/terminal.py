@@ -1,6 +1,7 @@
 """The table in a terminal: one rich table per dataset, the difference to the baseline in the main metric."""
 
 import shutil
+from collections.abc import Sequence
 from io import StringIO
 from typing import NamedTuple
 
@@ -12,7 +13,10 @@ from rich.text import Text as Styled
 
 from powmix.metrics.columns import Metric
 from powmix.report import lines as printed
-from powmix.report.lines import Line, Published, Text
+from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
+from powmix.report.lines import Line, Text
+from powmix.report.paper_tables import Group, PaperTable
+from powmix.report.published import Published
 from powmix.report.table import Section, Table
 from powmix.report.verdict import show_interval
 
@@ -37,6 +41,53 @@ def render(table: Table, published: Published | None = None, color: bool = False
     shown = [_fitting(section, table.main, published, color, width) for section in table.sections]
     shown.append(_print(_legend(table), color, width, style="dim"))
     return "\n".join(line.rstrip() for text in shown for line in text.splitlines()) + "\n"
+
+
+def render_paper(table: PaperTable, color: bool = False, width: int | None = None) -> str:
+    """A published table as text: all datasets side by side where they fit, else one below the other."""
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    grids = [_paper_grid(table, table.groups, table.title)]
+    if _natural_width(grids[0]) > width:
+        grids = [_paper_grid(table, (group,), f"{table.title}: {group.title}") for group in table.groups]
+    shown = [_print(grid, color, max(width, _natural_width(grid))) for grid in grids]
+    shown.append(_print(table.note, color, width, style="dim"))
+    return "\n".join(line.rstrip() for text in shown for line in text.splitlines()) + "\n"
+
+
+def render_claims(claims: Sequence[Checked], color: bool = False, width: int | None = None) -> str:
+    """The paper's claims with what our runs say to each."""
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    grid = Grid(title=CLAIMS, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for name in CLAIM_COLUMNS:
+        grid.add_column(name, overflow="fold")
+    for one in claims:
+        grid.add_row(*(Styled(text) for text in claim_cells(one)))
+        grid.add_section()
+    text = _print(grid, color, max(width, 100))
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _paper_grid(table: PaperTable, groups: tuple[Group, ...], title: str) -> Grid:
+    grid = Grid(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 0))
+    for head in table.heads:
+        grid.add_column(f"\n{head}")
+    for group in groups:
+        for i, m in enumerate(group.columns):
+            name = "" if i or len(groups) == 1 else group.title
+            grid.add_column(f"{name}\n{m.label}{m.arrow}", justify="right", no_wrap=True)
+    for block in table.blocks:
+        for line in block:
+            if any((group.dataset, m.key) in line.cells for group in groups for m in group.columns):
+                dim = table.own and line.kind != "ours"
+                heads = line.heads if line.kind == "published" or table.own else (f"  {line.heads[0]}", *line.heads[1:])
+                grid.add_row(*heads, *map(_paper_cell, line.texts(groups)), style="dim" if dim else None)
+        grid.add_section()
+    return grid
+
+
+def _paper_cell(text: Text) -> Styled:
+    mark = "*" if text.best else "!" if text.worse else ""
+    return Styled(f"{mark}{text.mean}", style="bold green" if text.best else "red" if text.worse else "")
 
 
 def _fitting(section: Section, main: Metric, published: Published | None, color: bool, width: int) -> str:

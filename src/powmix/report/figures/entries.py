@@ -1,12 +1,12 @@
 """Every figure by name: what it shows, what it needs, and how it is drawn."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from powmix.report.figures import effects, hull, hyperparameters, mixing_law, robustness, training
+from powmix.mistakes import broken, choice, refuse
+from powmix.report.figures import effects, hull, hyperparameters, learning_curves, mixing_law, robustness
 from powmix.report.table import Table
 
 
@@ -18,7 +18,7 @@ class Entry:
     draw: Callable[[Table], Figure | None]
 
 
-CATALOGUE = (
+ENTRIES = (
     Entry("comparison", "Scores and differences to no mixing", "a run", effects.draw),
     Entry("figure2", "Figure 2: what mixing reaches of the convex hull", "nothing", lambda _: hull.draw()),
     Entry(
@@ -48,7 +48,7 @@ CATALOGUE = (
         hyperparameters.limited_data,
     ),
     Entry("p_mix", "Probability of mixing", "PowMix runs that differ in mixer.p_mix alone", hyperparameters.p_mix),
-    Entry("training", "Training curves", "history.csv in the runs' seed folders", training.draw),
+    Entry("training", "Training curves", "history.csv in the runs' seed folders", learning_curves.draw),
     Entry(
         "mixing",
         "Distribution of K and of the mixed labels",
@@ -63,15 +63,12 @@ def choose(names: Sequence[str]) -> list[Entry]:
     """Entries by name (`figure3` or `3`); `all` and `none` are allowed. ValueError names the nearest."""
     if list(names) == ["none"]:
         return []
-    by_name = {entry.name: entry for entry in CATALOGUE}
+    by_name = {entry.name: entry for entry in ENTRIES}
     chosen = []
     for name in names:
         key = f"figure{name}" if name.isdigit() else name
         if key == "all":
-            return list(CATALOGUE)
-        if key not in by_name:
-            near = difflib.get_close_matches(key, by_name, n=1, cutoff=0.4)
-            hint = f"; nearest: {near[0]}" if near else ""
-            raise ValueError(f"figures: got {name!r}, allowed {', '.join(by_name)}, all, none{hint}")
+            return list(ENTRIES)
+        refuse(broken({"figures": choice(*by_name, "all", "none")}, {"figures": key}))
         chosen.append(by_name[key])
     return chosen

@@ -1,0 +1,259 @@
+"""`powmix-table2`: Table 2 as the paper makes it, p_mix and n_O tuned for every corpus and model.
+
+powmix-table2 mosi=FILE mosei=FILE sims=FILE
+powmix-table2 mosi=FILE --models mult,self_mm --trials 30 model.text.pretrained=minilm
+
+For each corpus and model it searches p_mix and n_O of MultiMix and of PowMix (sweeps=staged), trains the four rows with
+the best values and fresh seeds, and ends with one table in the paper's layout. Every step is a `powmix -m` command of
+its own, which continues its own work: the same command continues after a kill.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from powmix.mistakes import Parser, is_count, refuse, unknown
+
+CORPORA = ("mosi", "mosei", "sims", "synthetic")
+MODELS = ("mult", "misa", "self_mm")
+TUNED = ("multimix", "powmix")
+PLAIN = "none,manifold_mixup"
+FRESH_SEED = 2111
+"""The first seed of the table's rows; the searches use 1111, 1112, ..."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for. corpora: {name: feature file, None for the synthetic corpus}. overrides: of every command."""
+
+    corpora: dict[str, str | None]
+    models: tuple[str, ...]
+    trials: int
+    tuning_seeds: int
+    seeds: int
+    name: str
+    overrides: tuple[str, ...]
+
+    @property
+    def sweeps(self) -> Path:
+        outputs = [text.partition("=")[2] for text in self.overrides if text.startswith("outputs=")]
+        return Path(outputs[-1] if outputs else "outputs") / "sweeps"
+
+    def place(self, corpus: str, model: str) -> list[str]:
+        """The overrides of one corpus and model; one beneath `model` that another model has is left out."""
+        path = self.corpora[corpus]
+        data = [f"dataset={corpus}", *([f"dataset.path={path}"] if path else []), f"model={model}"]
+        return [*data, *(text for text in self.overrides if not _is_of_searches(text) and _has(model, text))]
+
+    def search(self, corpus: str, model: str, mixer: str) -> list[str]:
+        """The arguments of the search for one mixer's p_mix and n_O."""
+        own = [f"mixer={mixer}", f"seeds={self.tuning_seeds}", f"hydra.sweeper.n_trials={self.trials}"]
+        own += filter(_is_of_searches, self.overrides)
+        return ["-m", "sweeps=staged", *self.place(corpus, model), *own, f"sweep={self.searched(corpus, model, mixer)}"]
+
+    def searched(self, corpus: str, model: str, mixer: str) -> str:
+        return f"{self.name}_search/{corpus}-{model}-{mixer}"
+
+    def rows(self, corpus: str, model: str, mixer: str, values: Sequence[str] = ()) -> list[str]:
+        """The arguments that train rows of the table: the mixers in `mixer`, with the values found."""
+        seeds = ",".join(str(FRESH_SEED + i) for i in range(self.seeds))
+        folder = f"{self.name}/{corpus}-{model}-{mixer.replace(',', '-')}"
+        return ["-m", *self.place(corpus, model), f"mixer={mixer}", *values, f"seeds=[{seeds}]", f"sweep={folder}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    from powmix.command.composition import register_resolvers
+    from powmix.command.exits import INTERRUPTED
+    from powmix.training.interruption import sigterm_as_interrupt
+
+    register_resolvers()
+    options = _parser().parse_intermixed_args(arguments)
+    try:
+        plan = read(options.what, options)
+        if options.dry_run:
+            print("\n".join(shlex.join(["powmix", *step]) for step in steps(plan)))
+            return 0
+        with sigterm_as_interrupt():
+            make(plan)
+    except ValueError as error:
+        print(f"powmix-table2: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("powmix-table2: interrupted; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    except subprocess.CalledProcessError as error:
+        print(f"powmix-table2: stopped: {shlex.join(map(str, error.cmd[3:]))} failed", file=sys.stderr)
+        return 1
+    return 0
+
+
+def read(words: Sequence[str], options: Any) -> Plan:
+    """The command line as a plan. ValueError with every mistake in it, before anything is trained."""
+    corpora: dict[str, str | None] = {}
+    overrides = []
+    for word in words:
+        key, is_pair, value = word.partition("=")
+        if key in CORPORA:
+            corpora[key] = value or None
+        elif is_pair or word.startswith("~"):
+            overrides.append(word)
+        else:
+            refuse(unknown([key], CORPORA, "corpus"))
+    models = tuple(options.models.split(","))
+    found = unknown(models, _models(), "model")
+    found += [] if corpora else [f"no corpus given: {', '.join(f'{name}=FILE' for name in CORPORA[:3])}, or synthetic"]
+    found += [
+        f"--{name.replace('_', '-')} must be a whole number >= 1"
+        for name in ("trials", "tuning_seeds", "seeds")
+        if not is_count(getattr(options, name), 1)
+    ]
+    found += [
+        "seeds=: say --seeds (of the table) and --tuning-seeds (of the searches)"
+        for text in overrides
+        if text.startswith("seeds=")
+    ]
+    refuse(found)
+    plan = Plan(corpora, models, options.trials, options.tuning_seeds, options.seeds, options.name, tuple(overrides))
+    refuse(_mistakes(plan))
+    return plan
+
+
+def steps(plan: Plan) -> Iterator[list[str]]:
+    """The arguments of every `powmix` command, in their order; values that a search will find are `...`."""
+    for corpus in plan.corpora:
+        for model in plan.models:
+            yield plan.rows(corpus, model, PLAIN)
+            for mixer in TUNED:
+                yield plan.search(corpus, model, mixer)
+                yield plan.rows(corpus, model, mixer, ["mixer.p_mix=...", "mixer.n_out=..."])
+
+
+def make(plan: Plan) -> None:
+    """Search, train, and print the table; what is done already is found again."""
+    from powmix.runs.files import write_json
+    from powmix.runs.identity import SCHEMA
+
+    found: list[dict[str, Any]] = []
+    for corpus in plan.corpora:
+        for model in plan.models:
+            _powmix(plan.rows(corpus, model, PLAIN))
+            for mixer in TUNED:
+                _powmix(plan.search(corpus, model, mixer))
+                best = best_values(plan.sweeps / plan.searched(corpus, model, mixer), mixer)
+                found.append({"dataset": corpus, "model": model, "mixer": mixer, **best})
+                write_json(plan.sweeps / plan.name / "tuned.json", {"schema": SCHEMA, "rows": found})
+                values = [f"mixer.p_mix={best['p_mix']!r}", f"mixer.n_out={best['n_out']}"]
+                _powmix(plan.rows(corpus, model, mixer, values))
+    folder = plan.sweeps / plan.name
+    _run("powmix.report", [str(folder), "--paper", "--figures", "comparison", "--out", str(folder)])
+
+
+def best_values(search: Path, mixer: str) -> dict[str, Any]:
+    """The values of the trial that is best on validation, of those that mix. ValueError where no trial finished."""
+    from powmix.metrics.columns import direction
+    from powmix.runs import collection
+
+    trials = [one for one in collection.read([search]).records if one.mixer == mixer and one.status == "finished"]
+    if not trials:
+        raise ValueError(f"{search}: no trial of {mixer} has finished, so there are no best values")
+    key = trials[0].objective_metric
+    sign = 1 if direction(key) == "minimize" else -1
+    best = min(trials, key=lambda one: sign * fmean(one.values(key, "validation").values()))
+    value = fmean(best.values(key, "validation").values())
+    chosen = {name: best.option(f"mixer.{name}") for name in ("p_mix", "n_out")}
+    return {**chosen, "objective": key, "validation": value, "trials": len(trials)}
+
+
+def _powmix(arguments: Sequence[str]) -> None:
+    print("\n$", shlex.join(["powmix", *arguments]), flush=True)
+    _run("powmix", arguments)
+
+
+def _run(module: str, arguments: Sequence[str]) -> None:
+    """One command in a process of its own; an interrupt ends it first. CalledProcessError where it fails."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(command)
+    try:
+        status = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+
+
+def _mistakes(plan: Plan) -> list[str]:
+    """What the commands would say, all of them at once."""
+    from powmix.command.overrides import check_command
+
+    beneath = [text for text in plan.overrides if text.startswith("model.")]
+    found = [
+        f"{text}: none of {', '.join(plan.models)} has such an option"
+        for text in beneath
+        if not any(_has(model, text) for model in plan.models)
+    ]
+    for corpus in plan.corpora:
+        for model in plan.models:
+            found += check_command(plan.rows(corpus, model, TUNED[-1])[1:])
+    return list(dict.fromkeys(found))
+
+
+def _has(model: str, override: str) -> bool:
+    """Whether a model has the option of an override beneath `model`; any other override holds for all models."""
+    from powmix.command.overrides import check_command
+
+    key = override.partition("=")[0]
+    if not key.startswith("model."):
+        return True
+    return not any(error.startswith(f"{key}: no such key") for error in check_command([f"model={model}", override]))
+
+
+def _is_of_searches(override: str) -> bool:
+    return override.startswith(("hydra.sweeper", "hydra/sweeper"))
+
+
+def _models() -> list[str]:
+    from powmix.command.composition import CONF
+
+    return sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+def _parser() -> Parser:
+    made = Parser(
+        prog="powmix-table2",
+        description="Table 2 with p_mix and n_O tuned by the paper's staged search; the same command continues.",
+        epilog="example: powmix-table2 mosi=MOSI.pkl sims=SIMS.pkl --models mult trainer.device=cuda",
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "what",
+        nargs="+",
+        metavar="CORPUS=FILE | key=value",
+        help="mosi, mosei, sims with their feature files, or synthetic; overrides of every command",
+    )
+    made.add_argument("--models", default=",".join(MODELS), metavar="LIST", help="default: %(default)s")
+    made.add_argument("--trials", type=int, default=24, metavar="N", help="of each search (default: %(default)s)")
+    made.add_argument("--tuning-seeds", type=int, default=3, metavar="N", help="of each trial (default: %(default)s)")
+    made.add_argument(
+        "--seeds",
+        type=int,
+        default=5,
+        metavar="N",
+        help=f"of the table's rows, from {FRESH_SEED} (default: %(default)s)",
+    )
+    made.add_argument("--name", default="table2_tuned", help="folder under outputs/sweeps (default: %(default)s)")
+    made.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
