@@ -1,4 +1,4 @@
-"""What a seed leaves in its folder. A file is written beside its place and renamed into it: never half there."""
+"""Writes files so that they are whole or absent, whatever is killed or loses power: write, fsync, rename, fsync."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import csv
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,47 @@ SCHEMA = 1
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes the place of `path` if nothing is raised."""
+    """A temporary path to write to; it takes the place of `path`, on the disk too, if nothing is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the place of `folder`, on the disk too, if nothing is raised.
+
+    Only one process may replace a folder at a time: for a moment between two renames there is none.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (Path(mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent)) for _ in range(2))
+    try:
+        yield temporary
+        for inside in sorted(temporary.rglob("*"), reverse=True):
+            sync(inside)
+        sync(temporary)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until the disk has the file's content, or the folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
