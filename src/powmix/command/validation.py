@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
-from powmix.data.pretrained import check_encoder
+from powmix.data.encoders import check_encoder
 from powmix.metrics.values import LABELS
 from powmix.mixing import checks
 from powmix.mixing.checks import Rule, choice, count
