@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from powmix.data import unpickler
-from powmix.data.splits import MODALITIES, Split, Splits
+from powmix.data.splits import CLS, MODALITIES, SEP, SPLITS, Split, Splits
 
 TRAINING = 1284
-SPLITS = ("train", "valid", "test")
 DIMS = {"text": 768, "audio": 5, "vision": 20}
 STEPS = {
     "aligned": {"text": 50, "audio": 50, "vision": 50},
     "unaligned": {"text": 50, "audio": 375, "vision": 500},
 }
-VOCABULARY, CLS, SEP, FIRST_WORD = 30522, 101, 102, 1996
+VOCABULARY, FIRST_WORD = 30522, 1996
 MEAN_TOKENS = 14.8
 
 
@@ -39,9 +38,7 @@ def mosi_sized(setting: str, rows: int | None = None, seed: int = 0) -> Splits:
         steps=dict(STEPS[setting]),
         label_range=(-3.0, 3.0),
         convention="mosi",
-        aligned=setting == "aligned",
         digest=f"benchmark-{setting}-{seed}",
-        notes={"vocabulary": VOCABULARY},
     )
 
 

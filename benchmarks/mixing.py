@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from powmix.training.step import training_step
 from torch import Tensor
 
 from benchmarks.contenders import Ours, build_mixer
@@ -26,7 +27,6 @@ from benchmarks.corpus import STEPS, mosi_sized
 from benchmarks.measure import compare, seconds
 from benchmarks.reference import NAMES
 from powmix import mixing
-from powmix.training.step import training_step
 
 SAMPLERS = ("auto", "dense", "sparse")
 Step = Callable[[], None]

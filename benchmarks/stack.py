@@ -14,14 +14,14 @@ from collections.abc import Callable
 from functools import partial
 
 from omegaconf import OmegaConf
+from powmix.training.loop import train_pass
+from powmix.training.stack import Stack
 
 from benchmarks.contenders import CONF, Ours
 from benchmarks.corpus import STEPS, TRAINING, mosi_sized
 from benchmarks.measure import Worker, compare, interleave
 from powmix import data, models
 from powmix.data.splits import Splits
-from powmix.training.loop import train_pass
-from powmix.training.stack import Stack
 
 STACKABLE = ("lf_dnn", "mult", "tfn")
 SYNTHETIC = "synthetic"

@@ -47,7 +47,7 @@ def test_the_store_holds_what_the_pickle_holds(tmp_path):
     assert splits.dims == {"text": 4, "audio": 3, "vision": 2}
     assert splits.steps == {"text": 8, "audio": 10, "vision": 6}
     assert (splits.train.tokens.dtype, splits.train.target.dtype) == (torch.int64, torch.float32)
-    assert not splits.aligned and splits.convention == "mosi" and len(splits.digest) == 64
+    assert splits.convention == "mosi" and len(splits.digest) == 64
 
 
 def test_only_what_a_model_needs_is_handed_over(tmp_path):
@@ -78,10 +78,10 @@ def test_the_pickle_is_read_once_and_a_stray_write_stays_private(tmp_path, monke
 def convert_and_count(path, log):
     convert = store._convert
 
-    def counted(source, target):
+    def counted(*arguments):
         with open(log, "a") as stream:
             stream.write("x")
-        convert(source, target)
+        return convert(*arguments)
 
     store._convert = counted
     open_store(path, "mosi")
@@ -153,8 +153,9 @@ def test_an_aligned_file_without_lengths_has_the_text_s(tmp_path):
     for split in whole.values():
         del split["audio_lengths"], split["vision_lengths"]
         split["audio"], split["vision"] = split["audio"][:, :8], np.repeat(split["vision"], 2, 1)[:, :8]
-    splits = open_store(write(tmp_path / "f.pkl", whole), "mosi").splits
-    assert splits.aligned
+    opened = open_store(write(tmp_path / "f.pkl", whole), "mosi")
+    splits = opened.splits
+    assert opened.facts["aligned"]
     assert torch.equal(splits.train.lengths["audio"], splits.train.lengths["text"])
 
 
@@ -189,7 +190,7 @@ def test_classification_gives_the_sign_of_the_label_as_one_hot(tmp_path):
         (change("train", "text", lambda x: x[:, :7]), "train/text: expected 8 steps as in text_bert, got 7"),
         (change("train", "text_bert", lambda x: x[:, :2]), r"train/text_bert: expected shape \(12, 3, steps\)"),
         (change("train", "text_bert", lambda x: x + 0.5), "train/text_bert: expected token ids"),
-        (change("train", "text_bert", lambda x: x * 2), "train/text_bert: expected an attention mask of 0 and 1"),
+        (change("train", "text_bert", lambda x: x * 2), "expected an attention mask of 0 to 1 in row 1, got 2"),
         (change("train", "audio_lengths", [1, 2]), "train/audio_lengths: expected 12 lengths, got 2"),
         (change("train", "audio_lengths", [-1] * 12), "train/audio_lengths: expected integers >= 0"),
         (change("train", "vision_lengths", KeyError), "train/vision_lengths: expected this key in an unaligned file"),
@@ -222,11 +223,17 @@ def test_sims_has_its_own_label_range(tmp_path):
 @pytest.mark.parametrize(
     "dataset, message",
     [
-        ({"name": "mosy"}, "dataset.name must be one of .* got 'mosy'; did you mean 'mosi'"),
-        ({"name": "mosi", "pth": "x"}, "dataset.pth: unknown key; did you mean 'path'"),
-        ({"name": "mosei"}, "dataset.path: no feature file given. CMU-MOSEI: .*unaligned_50.pkl.*powmix dataset=mosei"),
+        ({"name": "mosy"}, r"dataset.name must be one of .* got 'mosy' \(did you mean mosi\?\)"),
+        (
+            {"name": "mosi", "pth": "x"},
+            r"unknown dataset option 'pth' \(did you mean path\?\); allowed: name, fraction, fraction_seed, path",
+        ),
+        (
+            {"name": "mosei"},
+            "dataset.path: mosei needs its feature file, got None. CMU-MOSEI: .*unaligned_50.pkl.*powmix dataset=mosei",
+        ),
         ({"name": "sims", "path": "/nowhere/f.pkl"}, "no file '/nowhere/f.pkl'. CH-SIMS: .*unaligned_39.pkl"),
-        ({"name": "synthetic", "fraction": 1.5}, r"dataset.fraction must be within \(0, 1\], got 1.5"),
+        ({"name": "synthetic", "fraction": 1.5}, r"dataset.fraction must be a number within \(0, 1\], got 1.5"),
     ],
 )
 def test_a_wrong_dataset_section_says_what_to_do(dataset, message):
@@ -252,7 +259,7 @@ def test_the_command_checks_converts_and_tells_where(tmp_path, capsys):
     assert not (tmp_path / "cache" / "features").exists()
     assert main(["convert", str(path)]) == 0
     facts = next((tmp_path / "cache" / "features").glob("*/facts.json"))
-    assert json.loads(facts.read_text())["sizes"] == SIZES
+    assert json.loads(facts.read_text())["facts"]["sizes"] == SIZES
     assert main(["where"]) == 0
     assert "github.com/thuiar/MMSA" in capsys.readouterr().out
 
@@ -269,5 +276,6 @@ def test_real_files_are_read(shared):
     whole = open_store(folder / "mosi_std_ta_ctx5.pkl", "mosi")
     assert whole.facts["sizes"] == {"train": 1284, "valid": 229, "test": 686}
     assert whole.facts["constant_mae"] == pytest.approx(1.456, abs=5e-4)
-    aligned = open_store(folder / "mosi_dev229_aligned.pkl", "mosi").splits
-    assert aligned.aligned and aligned.dims == {"audio": 74, "vision": 47} and set(aligned.steps.values()) == {50}
+    opened = open_store(folder / "mosi_dev229_aligned.pkl", "mosi")
+    assert opened.facts["aligned"] and opened.splits.dims == {"audio": 74, "vision": 47}
+    assert set(opened.splits.steps.values()) == {50}

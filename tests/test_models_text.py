@@ -126,7 +126,7 @@ def test_another_architecture_is_refused(folder):
 
 def test_a_missing_encoder_fails_with_advice_and_without_heavy_imports(tmp_path):
     code = (
-        "import sys\nfrom powmix.data.pretrained import check_encoder\n"
+        "import sys\nfrom powmix.data.encoders import check_encoder\n"
         "try: check_encoder('bert-base-uncased')\n"
         "except ValueError as error: print(error)\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"

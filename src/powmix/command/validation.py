@@ -7,11 +7,11 @@ loop's in Settings. Here stand the options that belong to nobody else, and what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
-from powmix.data.pretrained import check_encoder
+from powmix.data.encoders import check_encoder
+from powmix.data.options import mistakes as dataset_mistakes
 from powmix.metrics.columns import keys
 from powmix.mistakes import Rule, broken, choice, is_count, nearest, optional, unknown
 from powmix.mixing import checks
@@ -85,7 +85,12 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[
     found += [f"{name} must be a section, got {config[name]!r}" for name in wrong]
     if missing or wrong:
         return found
-    found += [*_training(config), *_mixer(config["mixer"]), *_tracker(config["tracker"]), *_dataset(config["dataset"])]
+    found += [
+        *_training(config),
+        *_mixer(config["mixer"]),
+        *_tracker(config["tracker"]),
+        *dataset_mistakes(config["dataset"]),
+    ]
     return [*found, *_relations(config, choices)]
 
 
@@ -107,16 +112,6 @@ def _mixer(mixer: Mapping[str, Any]) -> Iterator[str]:
 def _tracker(tracker: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"tracker: {error}" for error in unknown(tracker, TRACKER, "option"))
     yield from broken(TRACKER, tracker, "tracker.")
-
-
-def _dataset(dataset: Mapping[str, Any]) -> Iterator[str]:
-    if dataset["name"] == "synthetic":
-        return
-    path = dataset.get("path")
-    if not isinstance(path, str) or not path:
-        yield f"dataset.path: {dataset['name']} needs its feature file, got {path!r}: see `powmix-data where`"
-    elif not Path(path).expanduser().is_file():
-        yield f"dataset.path: no file {path!r}"
 
 
 def _relations(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterator[str]:

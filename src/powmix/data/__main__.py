@@ -1,4 +1,4 @@
-"""powmix-data: check a feature file, convert it, or learn where each dataset comes from."""
+"""powmix-data: check a feature file or a store, convert a file, or learn where each dataset comes from."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from powmix.data.schema import MODALITIES, SPLITS
-from powmix.data.sources import SOURCES, whence
+from powmix.data.sources import MODALITIES, SOURCES, SPLITS, where_from
+from powmix.mistakes import Parser
 
 EXIT_ERROR = 2
 
@@ -27,18 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="powmix-data", description=__doc__.split(": ", 1)[1])
+    parser = Parser(prog="powmix-data", description=__doc__.split(": ", 1)[1])
     commands = parser.add_subparsers(required=True, metavar="check|convert|where")
     for name, run, text in (
         (
             "check",
             check,
-            "sizes, dims, steps, lengths, padding sides, cleaned values, label range, hash; writes nothing",
+            "sizes, dims, steps, lengths, padding sides, cleaned values, label range, hash, and whether every array "
+            "of its store is as it was written; writes nothing",
         ),
-        ("convert", convert, "make the memory-mapped store now instead of at the first run"),
+        ("convert", convert, "make the memory-mapped store now instead of at the first run; mend a damaged one"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("file", type=Path, help="an M-SENA feature file (.pkl)")
+        stored = ", or a folder of the cache" if run is check else ""
+        command.add_argument("file", type=Path, help=f"an M-SENA feature file (.pkl){stored}")
         command.add_argument("--dataset", choices=SOURCES, default="mosi", help="whose label range it must keep")
         command.set_defaults(run=run)
     command = commands.add_parser("where", help="where each dataset comes from")
@@ -47,44 +49,64 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def check(chosen: argparse.Namespace) -> None:
-    """Print what is in a file, or raise what is wrong with it."""
+    """Print what is in a file and what makes one doubt it, or raise what is wrong with it or with its store."""
+    if chosen.file.expanduser().is_dir():
+        _check_store(chosen.file.expanduser())
+        return
     import hashlib
 
     from powmix.data import msena
 
     path = _existing(chosen)
-    splits = msena.read(path)
-    from powmix.data.store import check_labels, survey  # needs torch, two seconds that a bad file need not wait for
+    raw = msena.read(path)
+    from powmix.data.store import check_labels, doubts, scan, store_folder, survey  # torch: a bad file need not wait
 
-    facts = survey(splits)
+    facts, _ = survey(raw, scan(raw))
     check_labels(path, chosen.dataset, facts)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     _print_facts(path, chosen.dataset, facts, digest)
+    for doubt in doubts(facts):
+        print(f"warning: {doubt}")
+    if store_folder(digest).is_dir():
+        _check_store(store_folder(digest))
 
 
 def convert(chosen: argparse.Namespace) -> None:
-    """Convert a file and say where its store lies."""
+    """Convert a file and say where its store lies; a store that is there is checked array by array."""
     from powmix.data.store import open_store
 
     start = time.perf_counter()
-    store = open_store(_existing(chosen), chosen.dataset)
+    store = open_store(_existing(chosen), chosen.dataset, whole=True)
     print(f"{store.path} -> {store.folder} ({time.perf_counter() - start:.1f} s)")
 
 
-def where(chosen: argparse.Namespace) -> None:
+def where(_: argparse.Namespace) -> None:
     """Print each dataset's origin, file names, sizes and command."""
     for name, source in SOURCES.items():
         print(f"{name}: {' / '.join(map(str, source.sizes))} clips, labels {source.label_range[0]:g} to "
-              f"{source.label_range[1]:g}\n  {whence(name)}")  # fmt: skip
+              f"{source.label_range[1]:g}\n  {where_from(name)}")  # fmt: skip
     print("synthetic: made from a seed, nothing to fetch\n  powmix dataset=synthetic")
 
 
 def _existing(chosen: argparse.Namespace) -> Path:
     path = chosen.file.expanduser()
     if not path.is_file():
-        raise ValueError(f"no file {str(chosen.file)!r}. {whence(chosen.dataset)}")
+        raise ValueError(f"no file {str(chosen.file)!r}. {where_from(chosen.dataset)}")
     return path
+
+
+def _check_store(folder: Path) -> None:
+    """Raises ValueError that names every file of the store, and of the text states in it, that is not as written."""
+    from powmix.data.cache import damage
+
+    folders = [folder, *sorted(inside for inside in folder.glob("states-*") if inside.is_dir())]
+    problems = [f"{inside.name}: {problem}" for inside in folders for problem in damage(inside)]
+    if problems:
+        raise ValueError(
+            f"store {folder}: {'; '.join(problems)}. `powmix-data convert FILE` makes it again of the feature file"
+        )
+    print(f"store {folder}: every file is as it was written")
 
 
 def _print_facts(path: Path, dataset: str, facts: dict[str, Any], digest: str) -> None:

@@ -5,7 +5,7 @@ Shape suffixes: N examples, L time steps, D features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +16,21 @@ ROWS = 256
 
 @dataclass
 class Scan:
-    """What one pass over a modality found: values replaced by 0, all-zero steps at either end of each example (N,)."""
+    """What one pass over a modality found: values replaced by 0, all-zero steps at either end of each example (N,).
+
+    hash_N: equal where two examples are equal; it differs from process to process.
+    """
 
     replaced: dict[str, int]
     leading_N: np.ndarray
     trailing_N: np.ndarray
+    hash_N: np.ndarray
 
 
-def clean(array_NLD: np.ndarray, out_NLD: np.ndarray | None = None) -> Scan:
-    """Scan features; write them to `out_NLD` as float32 with -inf, inf and NaN replaced by 0."""
+def clean(array_NLD: np.ndarray, write: Callable[[np.ndarray], None] | None = None) -> Scan:
+    """Scan features; give them to `write`, some rows at a time, as float32 with -inf, inf and NaN replaced by 0."""
     size, steps, _ = array_NLD.shape
-    scan = Scan({"-inf": 0, "inf": 0, "nan": 0}, np.empty(size, np.int64), np.empty(size, np.int64))
+    scan = Scan({"-inf": 0, "inf": 0, "nan": 0}, *(np.empty(size, np.int64) for _ in range(3)))
     for start in range(0, size, ROWS):
         rows = slice(start, min(start + ROWS, size))
         with np.errstate(over="ignore"):
@@ -42,9 +46,15 @@ def clean(array_NLD: np.ndarray, out_NLD: np.ndarray | None = None) -> Scan:
         empty_N = ~real_NL.any(-1)
         scan.leading_N[rows] = np.where(empty_N, steps, real_NL.argmax(-1))
         scan.trailing_N[rows] = np.where(empty_N, steps, real_NL[:, ::-1].argmax(-1))
-        if out_NLD is not None:
-            out_NLD[rows] = part_NLD
+        scan.hash_N[rows] = hashes(part_NLD)
+        if write is not None:
+            write(part_NLD)
     return scan
+
+
+def hashes(rows: np.ndarray) -> list[int]:
+    """A hash of each row's bytes."""
+    return [hash(row.tobytes()) for row in rows]
 
 
 def padding_side(scans: Iterable[Scan]) -> str:

@@ -13,9 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from powmix.data.splits import MODALITIES, Split
-
-CLS, SEP, UNKNOWN, PAD = 101, 102, 100, 0
+from powmix.data.splits import CLS, MODALITIES, PAD, SEP, UNKNOWN, Split, real_steps
 
 
 def drop_frames(split: Split, p: float, aligned: bool, generator: Generator | None = None) -> Split:
@@ -55,7 +53,7 @@ def drop_text(split: Split, p: float, generator: Generator | None = None, replac
     if "text" in features:
         value = features["text"]
         blank = torch.zeros((), device=value.device) if replacement_D is None else replacement_D.to(value)
-        real_NL1 = (lost_N.unsqueeze(-1) & _real(split, "text", value.shape[1])).unsqueeze(-1)
+        real_NL1 = (lost_N.unsqueeze(-1) & _spoken(split, value)).unsqueeze(-1)
         features["text"] = torch.where(real_NL1, blank, value)
     if tokens is not None:
         tokens = torch.where(lost_N[:, None, None], _empty_sentence(tokens, split.side["text"]), tokens)
@@ -67,8 +65,12 @@ def drop_text(split: Split, p: float, generator: Generator | None = None, replac
 def training_mean(train: Split) -> Tensor:
     """The mean (D,) of the dense text features over all real steps of the training split."""
     value_NLD = train.features["text"]
-    real_NL1 = _real(train, "text", value_NLD.shape[1]).unsqueeze(-1)
+    real_NL1 = _spoken(train, value_NLD).unsqueeze(-1)
     return (value_NLD * real_NL1).sum((0, 1)) / real_NL1.sum()
+
+
+def _spoken(split: Split, text_NLD: Tensor) -> Tensor:
+    return real_steps(split.lengths["text"], split.side["text"], text_NLD.shape[1])
 
 
 def _check(p: float) -> None:
@@ -84,12 +86,6 @@ def _steps(split: Split, name: str) -> int:
     if name in split.features:
         return split.features[name].shape[1]
     return split.tokens.shape[2] if name == "text" and split.tokens is not None else 0
-
-
-def _real(split: Split, name: str, steps: int) -> Tensor:
-    length_N1 = split.lengths[name].unsqueeze(-1)
-    step_L = torch.arange(steps, device=length_N1.device)
-    return step_L < length_N1 if split.side[name] == "right" else step_L >= steps - length_N1
 
 
 def _moments(split: Split, name: str, steps: int, lost_NK: Tensor) -> Tensor:

@@ -1,8 +1,12 @@
-"""From the `dataset` section of a configuration to Splits, once per process for equal arguments."""
+"""From the `dataset` section of a configuration to Splits, once per process for equal arguments.
+
+Shape suffixes: N examples, C outputs.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +16,17 @@ import torch
 from torch import Tensor
 
 from powmix.data import synthetic
-from powmix.data.fractions import fraction_rows
-from powmix.data.options import one_of, unknown_keys
-from powmix.data.sources import DATASETS, SYNTHETIC, whence
+from powmix.data.cache import stamp
+from powmix.data.options import COMMON, mistakes
+from powmix.data.sources import MODALITIES, SYNTHETIC
 from powmix.data.splits import Split, Splits
+from powmix.mistakes import check_one_of, refuse, unknown
 
-NEEDS = ("tokens", "text", "audio", "vision")
-FILE_KEYS = ("name", "path", "fraction", "fraction_seed", "text_encoder")
+NEEDS = ("tokens", *MODALITIES)
 CLASSES = ("negative", "neutral", "positive")
+STRATUM = 10
 
+log = logging.getLogger(__name__)
 _loaded: dict[str, Splits] = {}
 
 
@@ -35,11 +41,12 @@ def load(
     (N, 3) negative, neutral, positive. Equal arguments give the same object within a process.
     Raises ValueError for wrong options, missing or unusable files.
     """
-    one_of("dataset.name", dataset.get("name"), DATASETS)
-    one_of("task", task, ("regression", "classification"))
-    for need in needs:
-        one_of("needs", need, NEEDS)
-    key = json.dumps([dict(dataset), sorted(needs), task, _stamp(dataset)], sort_keys=True, default=str)
+    refuse(mistakes(dataset))
+    check_one_of("task", task, ("regression", "classification"))
+    refuse(unknown(needs, NEEDS, "need"))
+    path = dataset.get("path")
+    version = stamp(Path(path).expanduser()) if path and Path(path).expanduser().is_file() else None
+    key = json.dumps([dict(dataset), sorted(needs), task, version], sort_keys=True, default=str)
     if key not in _loaded:
         whole = _synthetic(dataset) if dataset["name"] == SYNTHETIC else _from_file(dataset, needs)
         _loaded[key] = _reduced(_limited(whole, dataset), needs, task)
@@ -51,34 +58,43 @@ def one_hot_sign(label_N1: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(label_N1[:, 0].sign().long() + 1, len(CLASSES)).float()
 
 
-def _stamp(dataset: Mapping[str, Any]) -> list[int]:
-    path = dataset.get("path")
-    if not path or not Path(path).expanduser().is_file():
-        return []
-    status = Path(path).expanduser().stat()
-    return [status.st_size, status.st_mtime_ns]
+def fraction_rows(target_NC: Tensor, fraction: float, seed: int = 0) -> list[int]:
+    """Rows of a fraction of the training set, ascending: round(fraction * N), at least one; fractions of a seed nest.
+
+    Examples sorted by label (the most likely class for soft targets) form strata of ten; one shuffled order takes
+    evenly from all of them, and a fraction is its beginning. Raises ValueError for a fraction outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"dataset.fraction must be within (0, 1], got {fraction!r}")
+    order_N = _stratified_order(target_NC, seed)
+    return sorted(order_N[: max(1, round(fraction * len(order_N)))].tolist())
+
+
+def _stratified_order(target_NC: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    label_N = target_NC[:, 0] if target_NC.shape[1] == 1 else target_NC.argmax(1)
+    shuffled_N = torch.randperm(len(label_N), generator=generator)
+    by_label_N = shuffled_N[label_N[shuffled_N].argsort(stable=True)]
+    key_N = torch.empty(len(label_N), dtype=torch.float64)
+    for stratum in by_label_N.split(STRATUM):
+        place = torch.randperm(len(stratum), generator=generator).double()
+        key_N[stratum] = (place + torch.rand((), generator=generator, dtype=torch.float64)) / len(stratum)
+    return key_N.argsort(stable=True)
 
 
 def _synthetic(dataset: Mapping[str, Any]) -> Splits:
-    own = ("name", "fraction", "fraction_seed")
-    unknown_keys("dataset", dataset, [*own, *synthetic.Options.__dataclass_fields__])
-    return synthetic.build({key: value for key, value in dataset.items() if key not in own})
+    return synthetic.build({key: value for key, value in dataset.items() if key not in COMMON})
 
 
 def _from_file(dataset: Mapping[str, Any], needs: Sequence[str]) -> Splits:
-    from powmix.data.store import open_store
+    from powmix.data.store import doubts, open_store
     from powmix.data.text import with_text
 
-    unknown_keys("dataset", dataset, FILE_KEYS)
-    name, path = dataset["name"], dataset.get("path")
-    if not path:
-        raise ValueError(f"dataset.path: no feature file given. {whence(name)}")
-    if not Path(path).expanduser().is_file():
-        raise ValueError(f"dataset.path: no file {str(path)!r}. {whence(name)}")
-    store = open_store(Path(path).expanduser(), name)
-    if "text" in needs:
-        return with_text(store, dataset.get("text_encoder"))
-    return store.splits
+    path = Path(dataset["path"]).expanduser()
+    store = open_store(path, dataset["name"])
+    for doubt in doubts(store.facts):
+        log.warning("%s: %s", path, doubt)
+    return with_text(store, dataset.get("text_encoder")) if "text" in needs else store.splits
 
 
 def _limited(splits: Splits, dataset: Mapping[str, Any]) -> Splits:

@@ -1,4 +1,8 @@
-"""Reads an M-SENA feature file (MOSI, MOSEI, SIMS; aligned or unaligned) and checks every key's type and shape.
+"""Reads an M-SENA feature file (MOSI, MOSEI, SIMS; aligned or unaligned) and checks every key's type, shape and range.
+
+A file is a dict of train, valid, test, each a dict of: text (N, Lt, Dt) dense features; text_bert (N, 3, Lt) token ids,
+attention mask, token types; audio (N, La, Da); vision (N, Lv, Dv); audio_lengths, vision_lengths N integers;
+regression_labels N numbers; id, raw_text N strings. A key with None counts as absent.
 
 Shape suffixes: N examples, L time steps, D features. Nothing is converted or copied here (cleaning.py does): a MOSEI
 file is ten gigabytes.
@@ -6,6 +10,7 @@ file is ten gigabytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +19,16 @@ from typing import Any
 import numpy as np
 
 from powmix.data import unpickler
-from powmix.data.options import nearest
-from powmix.data.schema import LENGTHS, MODALITIES, REQUIRED, SPLITS
-from powmix.data.unpickler import FeatureFileError
+from powmix.data.sources import MODALITIES, SPLITS
+from powmix.data.unpickler import FeatureFileError, brief
+from powmix.mistakes import nearest
+
+REQUIRED = ("audio", "vision", "regression_labels", "id")
+LENGTHS = {"audio": "audio_lengths", "vision": "vision_lengths"}
+MOST_TOKENS = 1_000_000
+"""No vocabulary is larger (XLM-R: 250,002); a model would set aside a vector for every id."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -58,25 +70,27 @@ def read(path: Path) -> dict[str, RawSplit]:
                 )
         splits = {name: _split(name, content[name]) for name in SPLITS}
         _check_equal_shapes(splits)
+        _check_ids(splits)
     except FeatureFileError as error:
         raise FeatureFileError(f"{path}: {error}") from None
     return splits
 
 
 def _split(name: str, content: Mapping[str, Any]) -> RawSplit:
+    content = {key: value for key, value in content.items() if value is not None}
     missing = [key for key in REQUIRED if key not in content]
     if "text" not in content and "text_bert" not in content:
         missing.append("text_bert (or text)")
     if missing:
-        guess = nearest(missing[0], map(str, content))
-        raise FeatureFileError(f"{name}/{missing[0]}: expected this key, got {_names(content)}{guess}")
+        raise FeatureFileError(
+            f"{name}/{missing[0]}: expected this key, got {_names(content)}{nearest(missing[0], [*content][:100])}"
+        )
     label_N = _numbers(f"{name}/regression_labels", content["regression_labels"]).reshape(-1).astype(np.float64)
     size = len(label_N)
     if size == 0 or not np.isfinite(label_N).all():
         raise FeatureFileError(f"{name}/regression_labels: expected finite numbers, got {size} with NaN, inf or none")
-    features = {m: _sequence(f"{name}/{m}", content[m], size) for m in MODALITIES if content.get(m) is not None}
     made = RawSplit(
-        features=features,
+        features={m: _sequence(f"{name}/{m}", content[m], size) for m in MODALITIES if m in content},
         tokens_N3L=_tokens(f"{name}/text_bert", content["text_bert"], size) if "text_bert" in content else None,
         lengths={m: _lengths(f"{name}/{key}", content[key], size) for m, key in LENGTHS.items() if key in content},
         label_N=label_N,
@@ -118,14 +132,48 @@ def _check_equal_shapes(splits: Mapping[str, RawSplit]) -> None:
             )
 
 
+def _check_ids(splits: Mapping[str, RawSplit]) -> None:
+    """An id names one example of the file, in text: an example of two splits would be trained on and tested."""
+    owner: dict[str, str] = {}
+    for name, split in splits.items():
+        broken = next((one for one in split.ids if not one.isascii() and _SURROGATE.search(one)), None)
+        if broken is not None:
+            raise FeatureFileError(f"{name}/id: expected text, got half a character (a surrogate) in {brief(broken)}")
+        taken = [one for one in split.ids if owner.setdefault(one, name) != name]
+        repeated = len(split.ids) - len(set(split.ids))
+        if taken:
+            raise FeatureFileError(
+                f"{name}/id: expected ids of its own, got {len(taken)} that {owner[taken[0]]} has too, "
+                f"{brief(taken[0])} among them: examples of two splits"
+            )
+        if repeated:
+            raise FeatureFileError(f"{name}/id: expected a different id for each example, got {repeated} repeated")
+
+
 def _numbers(key: str, value: Any) -> np.ndarray:
+    array = _of_list(key, value) if isinstance(value, list | tuple) else value
+    if not _is_numbers(array):
+        dtype = f" of {array.dtype}" if isinstance(array, np.ndarray) else ""
+        raise FeatureFileError(f"{key}: expected an array of numbers, got {_kind(value)}{dtype}")
+    return array
+
+
+def _of_list(key: str, value: list[Any] | tuple[Any, ...]) -> np.ndarray:
+    """The array of a nested list; looked through first, since of one long string among many numpy makes long ones."""
+    leaves: list[Any] = [value]
+    while leaves and all(isinstance(leaf, list | tuple) for leaf in leaves):
+        leaves = [item for leaf in leaves for item in leaf]
+    for leaf in leaves:
+        if not isinstance(leaf, list | tuple | bool | int | float) and not _is_numbers(leaf):
+            raise FeatureFileError(f"{key}: expected an array of numbers, got a {_kind(value)} with {_kind(leaf)}")
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except (ValueError, OverflowError):
         raise FeatureFileError(f"{key}: expected an array of numbers, got a ragged {_kind(value)}") from None
-    if array.dtype.kind not in "biuf":
-        raise FeatureFileError(f"{key}: expected an array of numbers, got {_kind(value)} of {array.dtype}")
-    return array
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
 def _sequence(key: str, value: Any, size: int) -> np.ndarray:
@@ -139,10 +187,11 @@ def _tokens(key: str, value: Any, size: int) -> np.ndarray:
     array = _numbers(key, value)
     if array.ndim != 3 or array.shape[:2] != (size, 3) or array.shape[2] == 0:
         raise FeatureFileError(f"{key}: expected shape ({size}, 3, steps), got {array.shape}")
-    if not np.isfinite(array).all() or (array < 0).any() or (array != np.floor(array)).any():
+    if not _whole(array):
         raise FeatureFileError(f"{key}: expected token ids, masks and types as integers >= 0, got other numbers")
-    if array[:, 1].max() > 1:
-        raise FeatureFileError(f"{key}: expected an attention mask of 0 and 1 in row 1, got {array[:, 1].max()}")
+    for row, most, what in ((0, MOST_TOKENS, "token ids"), (1, 1, "an attention mask"), (2, 1, "token types")):
+        if (found := array[:, row].max()) > most:
+            raise FeatureFileError(f"{key}: expected {what} of 0 to {most} in row {row}, got {found:g}")
     return array
 
 
@@ -150,20 +199,27 @@ def _lengths(key: str, value: Any, size: int) -> np.ndarray:
     array = _numbers(key, value).reshape(-1)
     if len(array) != size:
         raise FeatureFileError(f"{key}: expected {size} lengths, got {len(array)}")
-    if not np.isfinite(array).all() or (array < 0).any() or (array != np.floor(array)).any():
+    if not _whole(array):
         raise FeatureFileError(f"{key}: expected integers >= 0, got other numbers")
-    return array.astype(np.int64)
+    return np.minimum(array.astype(np.float64), 2**31).astype(np.int64)
+
+
+def _whole(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array).all() and (array >= 0).all() and (array == np.floor(array)).all())
 
 
 def _strings(key: str, value: Any, size: int) -> list[str]:
-    texts = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
-    if not isinstance(texts, list | tuple) or len(texts) != size:
-        found = f"{len(texts)}" if isinstance(texts, list | tuple) else _kind(value)
+    texts = value.reshape(-1) if isinstance(value, np.ndarray) else value
+    if not isinstance(texts, list | tuple | np.ndarray) or len(texts) != size:
+        found = len(texts) if isinstance(texts, list | tuple | np.ndarray) else _kind(value)
         raise FeatureFileError(f"{key}: expected {size} strings, got {found}")
-    if not all(isinstance(text, str) for text in texts):
-        raise FeatureFileError(
-            f"{key}: expected {size} strings, got {_kind(next(t for t in texts if type(t) is not str))}"
-        )
+    try:
+        texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
+    except ValueError:
+        raise FeatureFileError(f"{key}: expected text, got code points that do not exist") from None
+    for text in texts:
+        if not isinstance(text, str):
+            raise FeatureFileError(f"{key}: expected {size} strings, got {_kind(text)}")
     return list(texts)
 
 
@@ -172,4 +228,5 @@ def _kind(value: Any) -> str:
 
 
 def _names(content: Mapping[Any, Any]) -> str:
-    return ", ".join(map(str, content)) or "no keys"
+    names = [brief(name) for name in content]
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "no keys"

@@ -34,7 +34,7 @@ HABITS = ("um", "uh", "well", "like", "i mean", "you know", "i guess", "honestly
 OPENERS = ("i think", "i would say", "to me", "in my opinion", "all in all", "they told us that", "for what it is")
 TAILS = ("we saw it on sunday", "i watched it with my brother", "it came out last year", "that is all i know")
 
-CLS, SEP, UNKNOWN, PAD, FIRST_WORD = 101, 102, 100, 0, 103
+FIRST_WORD = 103
 WORDS = tuple(
     dict.fromkeys(
         word

@@ -1,12 +1,19 @@
-"""The datasets by name: what their labels range over, what their files are called, and where those come from."""
+"""The datasets by name: label ranges, file names, where the files come from, and what they are made of. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-MMSA = "https://github.com/thuiar/MMSA"
+SPLITS = ("train", "valid", "test")
+MODALITIES = ("text", "audio", "vision")
+KEYS = (
+    "raw_text", "id", "text", "text_bert", "audio", "vision", "audio_lengths", "vision_lengths", "regression_labels",
+    "regression_labels_T", "regression_labels_A", "regression_labels_V", "classification_labels", "annotations",
+)  # fmt: skip
+"""What a split of a feature file may hold; msena.py says in what form."""
 SYNTHETIC = "synthetic"
+MMSA = "https://github.com/thuiar/MMSA"
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ SOURCES = {
 DATASETS = (SYNTHETIC, *SOURCES)
 
 
-def whence(name: str) -> str:
+def where_from(name: str) -> str:
     """One sentence: where the feature files of dataset `name` come from, and the command that then uses them."""
     source = SOURCES[name]
     return (

@@ -1,7 +1,6 @@
 """Splits in memory: what a dataset is once it has been read.
 
 Shape suffixes: N examples of a split, B of a batch, L time steps, D features, C outputs (1 for regression).
-A leading axis S (seeds trained side by side) may stand before B: `Split.batch` takes an index of any shape.
 """
 
 from __future__ import annotations
@@ -12,13 +11,25 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-MODALITIES = ("text", "audio", "vision")
+from powmix.data.sources import MODALITIES, SPLITS
+
+__all__ = ["CLS", "MODALITIES", "PAD", "SEP", "SPLITS", "UNKNOWN", "Batch", "Side", "Split", "Splits", "real_steps"]
+
+PAD, UNKNOWN, CLS, SEP = 0, 100, 101, 102
+"""Token ids in the vocabulary of every BERT that a corpus comes with."""
 Side = Literal["right", "left"]
+
+
+def real_steps(length_B: Tensor, side: Side, steps: int) -> Tensor:
+    """Which of `steps` time steps are real, not padding: (B, L) bool for lengths (B,) and the padded side."""
+    length_B1 = length_B.unsqueeze(-1)
+    step_L = torch.arange(steps, device=length_B.device)
+    return step_L < length_B1 if side == "right" else step_L >= steps - length_B1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples selected by an index; every tensor's leading axes are the index's.
+    """Examples selected by an index; every tensor's first axis is the index's.
 
     features: dense sequences (B, L, D) float32 by modality; `text` is absent where only tokens exist.
     tokens: (B, 3, L) int64, rows ids, attention mask, token types; None where the corpus has none.
@@ -35,13 +46,9 @@ class Batch:
     target: Tensor
     index: Tensor
 
-    def mask(self, modality: str, steps: int | None = None) -> Tensor:
-        """Which time steps are real: (B, L) bool, padding side respected; `steps` defaults to the stored length."""
-        if steps is None:
-            steps = self.features[modality].shape[-2] if modality in self.features else self.tokens.shape[-1]
-        length_B1 = self.lengths[modality].unsqueeze(-1)
-        step_L = torch.arange(steps, device=length_B1.device)
-        return step_L < length_B1 if self.side[modality] == "right" else step_L >= steps - length_B1
+    def mask(self, modality: str) -> Tensor:
+        """Which time steps of a dense modality are real: (B, L) bool, padding side respected."""
+        return real_steps(self.lengths[modality], self.side[modality], self.features[modality].shape[-2])
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Split:
         return len(self.target)
 
     def batch(self, index: Tensor) -> Batch:
-        """The examples at `index` (..., B) int64, on the split's device."""
+        """The examples at `index` (B,) int64, on the split's device."""
         return Batch(
             features={name: value[index] for name, value in self.features.items()},
             tokens=None if self.tokens is None else self.tokens[index],
@@ -115,7 +122,6 @@ class Splits:
     steps: dict[str, int]
     label_range: tuple[float, float]
     convention: Literal["mosi", "sims"]
-    aligned: bool
     digest: str
     outputs: int = 1
     notes: dict[str, object] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """The memory-mapped store: a feature file is unpickled once per machine, then opened in milliseconds by every job.
 
-Layout of `features/<SHA-256 of the file>-v<VERSION>/` in the cache: facts.json, and per split <split>.json (ids,
-raw_text) and <split>.<name>.npy for audio, vision, text (float32), tokens, lengths_<modality> (int64), target
-(float32). Arrays are mapped copy-on-write: jobs share the page cache, a stray write stays private.
+Layout of `features/<SHA-256 of the file>-v<VERSION>/` in the cache: what `survey` found in facts.json, and per split
+<split>.json (ids, raw_text) and <split>.<name>.npy for audio, vision, text (float32), tokens, lengths_<modality>
+(int64), target (float32). cache.py writes and checks them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ import torch
 from torch import Tensor
 
 from powmix.data import cleaning, msena
-from powmix.data.cache import build_once, cache_root, file_digest
+from powmix.data.cache import Stored, Writer, build_once, cache_root, file_digest
 from powmix.data.cleaning import Scan
 from powmix.data.msena import RawSplit
-from powmix.data.schema import MODALITIES, SPLITS
-from powmix.data.sources import SOURCES
+from powmix.data.sources import MODALITIES, SOURCES, SPLITS
 from powmix.data.splits import Split, Splits
 from powmix.data.unpickler import FeatureFileError
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
+
+Scans = Mapping[str, Mapping[str, Scan]]
+Lengths = Mapping[str, Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,32 @@ class Store:
     splits: Splits
 
 
-def open_store(path: Path, name: str) -> Store:
+def open_store(path: Path, name: str, whole: bool = False) -> Store:
     """The feature file `path` of dataset `name` (mosi, mosei, sims), converted on first use.
 
-    Raises FeatureFileError (a ValueError) for an unusable file, one line with file, key, expected and got.
+    whole: check the hash of every array. Raises FeatureFileError (a ValueError) for an unusable file, one line with
+    file, key, expected and got.
     """
     digest = file_digest(path)
-    folder = build_once(cache_root() / "features" / f"{digest}-v{VERSION}", lambda target: _convert(path, target))
-    facts = json.loads((folder / "facts.json").read_text())
+    stored = build_once(store_folder(digest), lambda writer: _convert(path, digest, writer), whole)
+    facts = stored.facts
     check_labels(path, name, facts)
-    source = SOURCES[name]
-    made = {split: _open_split(folder, split, facts) for split in SPLITS}
     splits = Splits(
         name=name,
-        **made,
+        **{split: _open_split(stored, split) for split in SPLITS},
         dims=facts["dims"],
         steps=facts["steps"],
-        label_range=source.label_range,
-        convention=source.convention,
-        aligned=facts["aligned"],
+        label_range=SOURCES[name].label_range,
+        convention=SOURCES[name].convention,
         digest=digest,
         notes={"constant_mae": facts["constant_mae"], "cleaned": facts["cleaned"], "repaired": facts["repaired"]},
     )
-    return Store(path, folder, facts, splits)
+    return Store(path, stored.folder, facts, splits)
+
+
+def store_folder(digest: str) -> Path:
+    """Where the store of the file with this SHA-256 lies."""
+    return cache_root() / "features" / f"{digest}-v{VERSION}"
 
 
 def check_labels(path: Path, name: str, facts: Mapping[str, Any]) -> None:
@@ -77,55 +82,87 @@ def check_labels(path: Path, name: str, facts: Mapping[str, Any]) -> None:
         )
 
 
-def survey(raw: Mapping[str, RawSplit], target: Path | None = None) -> dict[str, Any]:
-    """What is in a file, JSON-ready; with `target`, its cleaned arrays are written there on the same pass.
+def doubts(facts: Mapping[str, Any]) -> list[str]:
+    """What a usable file makes one doubt: modalities that say nothing, test examples that training has seen."""
+    blank = [
+        f"{modality} is 0 in every training example"
+        + (f" ({count} values were NaN or infinite)" if (count := sum(facts["cleaned"][modality].values())) else "")
+        for modality in facts["blank"]
+    ]
+    seen = [
+        f"{count} of {facts['sizes'][split]} {split} examples are equal to a training example in every modality"
+        for split, count in facts["seen_in_train"].items()
+        if count
+    ]
+    return blank + seen
+
+
+def survey(raw: Mapping[str, RawSplit], scans: Scans) -> tuple[dict[str, Any], Lengths]:
+    """What is in a file, JSON-ready, and the lengths by split and modality.
 
     sizes by split; dims, steps, side, cleaned (values replaced), lengths [least, mean, most] and repaired by modality;
-    label_range found; classes: counts of negative, neutral, positive by split; constant_mae of the training median on
-    the test.
+    blank: modalities without a value in the training split; seen_in_train: how many examples of the other splits equal
+    a training example; label_range found; classes: counts of negative, neutral, positive by split; constant_mae of the
+    training median on the test.
     """
     first = raw["train"]
-    scans = {
-        m: {s: cleaning.clean(raw[s].features[m], _array(target, s, m, raw[s])) for s in SPLITS} for m in first.features
-    }
-    side = {m: cleaning.padding_side(scans[m].values()) for m in scans}
+    side = {modality: cleaning.padding_side(scans[modality].values()) for modality in scans}
     if first.tokens_N3L is not None:
         side["text"] = _token_side([raw[split].tokens_N3L for split in SPLITS])
     lengths, repaired = _lengths(raw, scans, side)
     label = {split: raw[split].label_N for split in SPLITS}
     every = np.concatenate(list(label.values()))
-    if target is not None:
-        _write_rest(target, raw, lengths)
-    return {
+    facts = {
         "sizes": {split: len(label[split]) for split in SPLITS},
-        "dims": {m: first.features[m].shape[2] for m in scans},
-        "steps": {m: first.steps()[m] for m in MODALITIES},
-        "side": {m: side[m] for m in MODALITIES},
+        "dims": {modality: first.features[modality].shape[2] for modality in scans},
+        "steps": {modality: first.steps()[modality] for modality in MODALITIES},
+        "side": {modality: side[modality] for modality in MODALITIES},
         "aligned": first.aligned(),
         "tokens": first.tokens_N3L is not None,
         "cleaned": {
-            m: {k: sum(s.replaced[k] for s in scans[m].values()) for k in ("-inf", "inf", "nan")} for m in scans
+            modality: {kind: sum(scan.replaced[kind] for scan in found.values()) for kind in ("-inf", "inf", "nan")}
+            for modality, found in scans.items()
         },
-        "lengths": {m: _spread([lengths[s][m] for s in SPLITS]) for m in MODALITIES},
+        "blank": [m for m in scans if (scans[m]["train"].leading_N == first.features[m].shape[1]).all()],
+        "seen_in_train": _seen_in_train(raw, scans),
+        "lengths": {modality: _spread([lengths[split][modality] for split in SPLITS]) for modality in MODALITIES},
         "repaired": repaired,
         "label_range": [float(every.min()), float(every.max())],
         "classes": {
-            s: [int(count) for count in ((y < 0).sum(), (y == 0).sum(), (y > 0).sum())] for s, y in label.items()
+            split: [int(count) for count in ((y < 0).sum(), (y == 0).sum(), (y > 0).sum())]
+            for split, y in label.items()
         },
         "constant_mae": float(np.abs(label["test"] - np.median(label["train"])).mean()),
     }
+    return facts, lengths
 
 
-def _convert(path: Path, target: Path) -> None:
-    log.info("reading %s once; the memory-mapped store is kept in %s", path, target.parent)
-    facts = survey(msena.read(path), target)
-    (target / "facts.json").write_text(json.dumps(facts))
+def scan(raw: Mapping[str, RawSplit], writer: Writer | None = None) -> Scans:
+    """A pass over every modality's features, by modality and split; the cleaned features go to `writer` if any."""
+    return {m: {s: _scan(f"{s}.{m}", raw[s].features[m], writer) for s in SPLITS} for m in raw["train"].features}
 
 
-def _array(target: Path | None, split: str, name: str, raw: RawSplit) -> np.ndarray | None:
-    if target is None:
-        return None
-    return np.lib.format.open_memmap(target / f"{split}.{name}.npy", "w+", np.float32, raw.features[name].shape)
+def _scan(name: str, array_NLD: np.ndarray, writer: Writer | None) -> Scan:
+    if writer is None:
+        return cleaning.clean(array_NLD)
+    with writer.array(name, np.float32, array_NLD.shape) as write:
+        return cleaning.clean(array_NLD, write)
+
+
+def _convert(path: Path, digest: str, writer: Writer) -> dict[str, Any]:
+    log.info("reading %s once; the memory-mapped store is kept in %s", path, writer.folder.parent)
+    raw = msena.read(path)
+    facts, lengths = survey(raw, scan(raw, writer))
+    for name, split in raw.items():
+        writer.whole_array(f"{name}.target", split.label_N[:, None], np.float32)
+        if split.tokens_N3L is not None:
+            writer.whole_array(f"{name}.tokens", split.tokens_N3L, np.int64)
+        for modality, length_N in lengths[name].items():
+            writer.whole_array(f"{name}.lengths_{modality}", length_N, np.int64)
+        writer.text(f"{name}.json", json.dumps({"ids": split.ids, "raw_text": split.raw_text}))
+    if file_digest(path) != digest:
+        raise FeatureFileError(f"{path}: the file was changed while it was read")
+    return facts
 
 
 def _token_side(tokens: list[np.ndarray]) -> str:
@@ -134,8 +171,8 @@ def _token_side(tokens: list[np.ndarray]) -> str:
 
 
 def _lengths(
-    raw: Mapping[str, RawSplit], scans: Mapping[str, Mapping[str, Scan]], side: Mapping[str, str]
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, int]]]:
+    raw: Mapping[str, RawSplit], scans: Scans, side: Mapping[str, str]
+) -> tuple[Lengths, dict[str, dict[str, int]]]:
     """Lengths by split and modality, and how many were repaired. An aligned file without lengths has the text's."""
     lengths: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
     repaired = {modality: {"zero": 0, "beyond": 0} for modality in MODALITIES}
@@ -153,33 +190,33 @@ def _lengths(
     return lengths, repaired
 
 
+def _seen_in_train(raw: Mapping[str, RawSplit], scans: Scans) -> dict[str, int]:
+    def examples(split: str) -> list[tuple[int, ...]]:
+        columns = [found[split].hash_N.tolist() for found in scans.values()]
+        if raw[split].tokens_N3L is not None:
+            columns.append(cleaning.hashes(raw[split].tokens_N3L))
+        return list(zip(*columns))
+
+    trained = set(examples("train"))
+    return {split: sum(example in trained for example in examples(split)) for split in ("valid", "test")}
+
+
 def _spread(lengths: list[np.ndarray]) -> list[float]:
     every = np.concatenate(lengths)
     return [int(every.min()), float(every.mean()), int(every.max())]
 
 
-def _write_rest(target: Path, raw: Mapping[str, RawSplit], lengths: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    for name, split in raw.items():
-        np.save(target / f"{name}.target.npy", split.label_N.astype(np.float32)[:, None])
-        if split.tokens_N3L is not None:
-            np.save(target / f"{name}.tokens.npy", split.tokens_N3L.astype(np.int64))
-        for modality, length_N in lengths[name].items():
-            np.save(target / f"{name}.lengths_{modality}.npy", length_N)
-        (target / f"{name}.json").write_text(json.dumps({"ids": split.ids, "raw_text": split.raw_text}))
-
-
-def _open_split(folder: Path, name: str, facts: Mapping[str, Any]) -> Split:
-    strings = json.loads((folder / f"{name}.json").read_text())
+def _open_split(stored: Stored, name: str) -> Split:
     return Split(
-        features={modality: mapped(folder / f"{name}.{modality}.npy") for modality in facts["dims"]},
-        tokens=mapped(folder / f"{name}.tokens.npy") if facts["tokens"] else None,
-        lengths={modality: mapped(folder / f"{name}.lengths_{modality}.npy") for modality in MODALITIES},
-        side=facts["side"],
-        target=mapped(folder / f"{name}.target.npy"),
-        **strings,
+        features={modality: tensor(stored, f"{name}.{modality}") for modality in stored.facts["dims"]},
+        tokens=tensor(stored, f"{name}.tokens") if stored.facts["tokens"] else None,
+        lengths={modality: tensor(stored, f"{name}.lengths_{modality}") for modality in MODALITIES},
+        side=stored.facts["side"],
+        target=tensor(stored, f"{name}.target"),
+        **json.loads(stored.text(f"{name}.json")),
     )
 
 
-def mapped(file: Path) -> Tensor:
-    """A tensor over a memory-mapped .npy file, copy-on-write."""
-    return torch.from_numpy(np.load(file, mmap_mode="c"))
+def tensor(stored: Stored, name: str) -> Tensor:
+    """A tensor over an array of a checked folder."""
+    return torch.from_numpy(stored.array(name))

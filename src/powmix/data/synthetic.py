@@ -25,13 +25,13 @@ import numpy as np
 import torch
 
 from powmix.data import sentences
-from powmix.data.options import unknown_keys
+from powmix.data.options import OF_SYNTHETIC
 from powmix.data.sentences import Sentence
-from powmix.data.splits import MODALITIES, Split, Splits
+from powmix.data.splits import CLS, MODALITIES, PAD, SEP, SPLITS, Split, Splits
+from powmix.mistakes import broken, refuse, unknown
 
 ANNOTATORS, TONE, OCCLUDED, CLIPS_PER_SPEAKER = 5, 0.6, 0.25, 30
 VOICE, FACE, OFFSET = 1.8, 0.9, 0.6
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,7 @@ class Options:
     corpus_seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = []
-        for name, keys, least in (("sizes", SPLITS, 1), ("steps", MODALITIES, 8), ("dims", MODALITIES, 2)):
-            value = getattr(self, name)
-            if set(value) != set(keys):
-                problems.append(
-                    f"dataset.{name} must have the keys {', '.join(keys)}, got {', '.join(map(str, value))}"
-                )
-            else:
-                problems += [
-                    f"dataset.{name}.{key} must be an integer >= {least}, got {number!r}"
-                    for key, number in value.items()
-                    if not isinstance(number, int) or number < least
-                ]
-        if not self.noise >= 0:
-            problems.append(f"dataset.noise must be >= 0, got {self.noise!r}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(broken(OF_SYNTHETIC, vars(self), "dataset."))
 
 
 @dataclass(frozen=True)
@@ -79,7 +63,7 @@ class _Clips:
 
 def build(options: Mapping[str, Any]) -> Splits:
     """The corpus for `options` (keys of Options), equal for equal options; seconds, no download."""
-    unknown_keys("dataset", options, Options.__dataclass_fields__)
+    refuse(unknown(options, Options.__dataclass_fields__, "dataset option"))
     chosen = Options(**{key: dict(value) if isinstance(value, Mapping) else value for key, value in options.items()})
     steps = dict.fromkeys(MODALITIES, chosen.steps["text"]) if chosen.aligned else dict(chosen.steps)
     streams = np.random.SeedSequence(chosen.corpus_seed).spawn(2 + len(SPLITS))
@@ -96,13 +80,8 @@ def build(options: Mapping[str, Any]) -> Splits:
         steps=steps,
         label_range=(-3.0, 3.0),
         convention="mosi",
-        aligned=chosen.aligned,
         digest=_digest(made),
-        notes={
-            **_floors(clips, chosen.noise, np.random.default_rng(streams[1])),
-            "vocabulary": sentences.VOCABULARY,
-            "options": asdict(chosen),
-        },
+        notes={**_floors(clips, chosen.noise, np.random.default_rng(streams[1])), "options": asdict(chosen)},
     )
 
 
@@ -112,7 +91,7 @@ class _World:
     def __init__(self, dims: Mapping[str, int], rng: np.random.Generator):
         words, audio, vision = (np.random.default_rng(child) for child in rng.bit_generator.seed_seq.spawn(3))
         self.embedding_WD = words.standard_normal((sentences.VOCABULARY, dims["text"]), dtype=np.float32)
-        self.embedding_WD[sentences.PAD] = 0
+        self.embedding_WD[PAD] = 0
         direction_D = words.standard_normal(dims["text"], dtype=np.float32)
         direction_D *= 4 / np.linalg.norm(direction_D)
         for word, valence in sentences.VALENCE.items():
@@ -177,7 +156,7 @@ def _split(
 def _tokens(said: list[Sentence], steps: int) -> np.ndarray:
     tokens_N3L = np.zeros((len(said), 3, steps), np.int64)
     for row, sentence in enumerate(said):
-        ids = [sentences.CLS, *(sentences.TOKEN_ID[word] for word in sentence.words), sentences.SEP]
+        ids = [CLS, *(sentences.TOKEN_ID[word] for word in sentence.words), SEP]
         tokens_N3L[row, 0, : len(ids)] = ids
         tokens_N3L[row, 1, : len(ids)] = 1
     return tokens_N3L

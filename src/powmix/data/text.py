@@ -5,8 +5,8 @@ Shape suffixes: N examples, L token steps, D width.
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from powmix.data.cache import build_once
-from powmix.data.encoders import encoder_identity, resolve_encoder
-from powmix.data.schema import SPLITS
-from powmix.data.sources import SOURCES
+from powmix.data.cache import Writer, build_once
+from powmix.data.encoders import encoder_identity, load_encoder, resolve_encoder
+from powmix.data.sources import SOURCES, SPLITS
 from powmix.data.splits import Split, Splits
-from powmix.data.store import Store, mapped
+from powmix.data.store import Store, tensor
 
 BATCH = 32
 log = logging.getLogger(__name__)
@@ -39,10 +38,10 @@ def with_text(store: Store, encoder: str | None = "auto") -> Splits:
     if store.splits.train.tokens is None:
         raise ValueError(f"{store.path}: text_bert: expected token ids for dataset.text_encoder={encoder}, got none")
     weights = resolve_encoder(encoder)
-    folder = build_once(
-        store.folder / f"states-{encoder_identity(weights)}", lambda target: _encode_splits(store, weights, target)
+    stored = build_once(
+        store.folder / f"states-{encoder_identity(weights)}", lambda writer: _encode_splits(store, weights, writer)
     )
-    text = {split: mapped(folder / f"{split}.npy") for split in SPLITS}
+    text = {split: tensor(stored, split) for split in SPLITS}
     return replace(
         store.splits,
         **{split: _with(getattr(store.splits, split), text[split]) for split in SPLITS},
@@ -51,46 +50,44 @@ def with_text(store: Store, encoder: str | None = "auto") -> Splits:
     )
 
 
-def encode(model: Any, tokens_N3L: Tensor, out_NLD: np.ndarray) -> None:
-    """Write the model's last hidden states at every step, padded ones too.
+def encode(model: Any, tokens_N3L: Tensor, write: Callable[[np.ndarray], None]) -> None:
+    """Give `write` the model's last hidden states at every step, padded ones too, some examples at a time.
 
     No real token attends to padding, but a padded step attends to the real ones: it repeats, in its own words, what was
     said. The published recurrent models read the whole padded sequence, and zeros there would make them forget it.
     """
     device = next(model.parameters()).device
     with torch.inference_mode():
-        for start in range(0, len(tokens_N3L), BATCH):
-            ids_BL, mask_BL, kind_BL = tokens_N3L[start : start + BATCH].to(device).unbind(1)
+        for part_B3L in tokens_N3L.split(BATCH):
+            ids_BL, mask_BL, kind_BL = part_B3L.to(device).unbind(1)
             hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL, token_type_ids=kind_BL).last_hidden_state
-            out_NLD[start : start + BATCH] = hidden_BLD.float().cpu().numpy()
+            write(hidden_BLD.float().cpu().numpy())
 
 
 def _with(split: Split, text_NLD: Tensor) -> Split:
     return replace(split, features={**split.features, "text": text_NLD})
 
 
-def _encode_splits(store: Store, weights: Path, target: Path) -> None:
-    vocabulary, width = (
-        json.loads((weights / "config.json").read_text())[key] for key in ("vocab_size", "hidden_size")
-    )
+def _encode_splits(store: Store, weights: Path, writer: Writer) -> dict[str, Any]:
+    log.info("computing text features of %s once with the frozen encoder %s", store.path.name, weights)
+    model = _frozen(weights)
+    vocabulary, width = model.config.vocab_size, model.config.hidden_size
     most = max(int(getattr(store.splits, split).tokens[:, 0].max()) for split in SPLITS)
     if most >= vocabulary:
         raise ValueError(
             f"{store.path}: text_bert: expected token ids below {vocabulary}, the vocabulary of the text encoder "
             f"{weights}, got {most}"
         )
-    log.info("computing text features of %s once with the frozen encoder %s", store.path.name, weights)
-    model = _frozen(weights)
     for split in SPLITS:
         tokens_N3L = getattr(store.splits, split).tokens
-        shape = (len(tokens_N3L), tokens_N3L.shape[2], width)
-        encode(model, tokens_N3L, np.lib.format.open_memmap(target / f"{split}.npy", "w+", np.float32, shape))
+        with writer.array(split, np.float32, (len(tokens_N3L), tokens_N3L.shape[2], width)) as write:
+            encode(model, tokens_N3L, write)
+    return {}
 
 
 def _frozen(weights: Path) -> Any:
-    from transformers import AutoModel
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    model = AutoModel.from_pretrained(weights, local_files_only=True, dtype=torch.float32)
+    model = load_encoder(weights)
     return model.eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")

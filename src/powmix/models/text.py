@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powmix.data.pretrained import check_encoder
+from powmix.data.encoders import check_encoder, load_encoder
 from powmix.models.contract import Inputs
 from powmix.models.noise import Noise
 
@@ -120,9 +120,7 @@ def load_bert(name: str, vocabulary: int, pooler: bool) -> nn.Module:
 
     if folder is not None:
         with quiet():
-            return BertModel.from_pretrained(
-                folder, local_files_only=True, add_pooling_layer=pooler, attn_implementation="sdpa", dtype=torch.float32
-            )
+            return load_encoder(folder, "BertModel", add_pooling_layer=pooler, attn_implementation="sdpa")
     sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
     config = BertConfig(vocab_size=max(vocabulary, SPECIAL_TOKENS), attn_implementation="sdpa", **sizes)
     return BertModel(config, add_pooling_layer=pooler)

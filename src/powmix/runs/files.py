@@ -14,11 +14,11 @@ import math
 import os
 import shutil
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -116,24 +116,25 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; its files are synced and it takes the place of `path`, if nothing is raised."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill; its files are synced and it takes the place of `folder`, if nothing is raised.
+
+    Only one process may replace a folder at a time: for a moment between two renames there is none.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (Path(mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent)) for _ in range(2))
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            sync(file)
+        for inside in sorted(temporary.rglob("*"), reverse=True):
+            sync(inside)
         sync(temporary)
-        if path.exists():
-            os.rename(path, aside := path.with_name(f".{path.name}.{os.getpid()}.{time.time_ns()}.tmp"))
-            shutil.rmtree(aside, ignore_errors=True)
-        os.rename(temporary, path)
-        sync(path.parent)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+        sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

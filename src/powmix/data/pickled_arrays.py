@@ -1,0 +1,148 @@
+"""What a pickle may name, and what is made of it: numpy's arrays, from a checked dtype, shape and bytes.
+
+A name in a pickle is a key of the table NUMPY; nothing is imported and nothing of numpy is called for it but
+`numpy.frombuffer` and `reshape`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|U\d{1,7}|S\d{1,7}|O8?|\?)")
+DEPTH = 8
+
+
+class FeatureFileError(ValueError):
+    """A feature file that cannot be used; the message names the file, the key, what was expected and what was found."""
+
+
+def brief(value: Any) -> str:
+    """A value from a stranger for an error message: short, one line, containers by their type and length alone."""
+    if isinstance(value, str | bytes):
+        whole = value if isinstance(value, str) and value.isprintable() else repr(value[:60])
+        return whole if len(whole) <= 60 else whole[:60] + "..."
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**64):
+        return repr(value)
+    name = type(value).__name__.lstrip("_")
+    return f"{name} of {len(value)}" if isinstance(value, list | tuple | dict) else name
+
+
+def foreign(what: str) -> FeatureFileError:
+    """The error for what only code or classes need."""
+    return FeatureFileError(f"expected arrays and plain values only, got {brief(what)}; nothing was executed")
+
+
+class Function:
+    """A name of numpy's that stands in a pickle of arrays, and what is done for it."""
+
+    def __init__(self, make: Callable[..., Any]):
+        self.make = make
+
+
+class Dtype:
+    """What `numpy.dtype(spec)` with a pickled state would be, from its spec and byte order alone."""
+
+    def __init__(self, spec: Any, *_: Any):
+        if not isinstance(spec, str) or not DTYPE.fullmatch(spec):
+            raise FeatureFileError(f"expected numbers, booleans or strings, got an array of dtype {brief(spec)}")
+        self.dtype = np.dtype(spec)
+
+    def fill(self, state: Any) -> None:
+        """The byte order, from (version, order, no fields, no subarray, ...)."""
+        order = state[1] if isinstance(state, tuple) and len(state) > 4 else None
+        if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
+            raise FeatureFileError(f"expected a simple dtype, got the state {brief(state)}")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class Array:
+    """An array to be: filled by its pickled state."""
+
+    def __init__(self, value: np.ndarray | None = None):
+        self.value = value
+
+    def fill(self, state: Any) -> None:
+        """The array, from (version, shape, dtype, Fortran order, data)."""
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise FeatureFileError(f"expected an array, got the state {brief(state)}")
+        _, shape, dtype, fortran, data = state
+        self.value = _array(data, dtype, shape, "F" if fortran is True else "C")
+
+
+def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """The array, after checking every part: no pickled value reaches numpy but sizes, a simple dtype and bytes."""
+    sizes = isinstance(shape, tuple) and len(shape) <= DEPTH and all(_is_size(size) for size in shape)
+    if not isinstance(dtype, Dtype) or not sizes or order not in ("C", "F"):
+        found = f"{brief(dtype)}, {brief(shape)}, {brief(order)}"
+        raise FeatureFileError(f"expected a dtype, a shape and an order, got {found}")
+    if not dtype.dtype.hasobject and not isinstance(data, bytes | bytearray):
+        raise FeatureFileError(f"expected an array's bytes, got {brief(data)}")
+    flat = _strings(data) if dtype.dtype.hasobject else np.frombuffer(data, dtype=dtype.dtype)
+    if flat.size != math.prod(shape):
+        raise FeatureFileError(f"expected the values of an array of shape {shape}, got {flat.size} values")
+    return flat.reshape(shape, order=order)
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, int) and 0 <= size < 2**63
+
+
+def _strings(data: Any) -> np.ndarray:
+    if not isinstance(data, list) or not all(isinstance(item, str) for item in data):
+        raise FeatureFileError(f"expected an object array of strings only, got {brief(data)}")
+    strings = np.empty(len(data), object)
+    strings[:] = data
+    return strings
+
+
+def _reconstruct(kind: Any, *_: Any) -> Array:
+    if kind is not NDARRAY:
+        raise FeatureFileError(f"expected a numpy.ndarray, got {brief(kind)}")
+    return Array()
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
+    return Array(_array(data, dtype, shape, order))
+
+
+def _scalar(dtype: Any, data: Any = None) -> Any:
+    if not isinstance(dtype, Dtype) or dtype.dtype.hasobject:
+        raise FeatureFileError(f"expected a number or a string, got a scalar of dtype {brief(dtype)}")
+    return _array(data, dtype, (1,), "C")[0].item()
+
+
+def _latin1(text: Any, encoding: Any = None) -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise FeatureFileError(f"expected bytes in latin1, got {brief(encoding)}")
+    return text.encode("latin1")
+
+
+def _no_call(*_: Any) -> None:
+    raise FeatureFileError("expected a reconstructed array, got a call of numpy.ndarray")
+
+
+NDARRAY = Function(_no_call)
+NUMPY = {
+    ("numpy", "ndarray"): NDARRAY,
+    ("numpy", "dtype"): Function(Dtype),
+    ("numpy.core.multiarray", "_reconstruct"): Function(_reconstruct),
+    ("numpy.core.multiarray", "scalar"): Function(_scalar),
+    ("numpy.core.numeric", "_frombuffer"): Function(_from_buffer),
+    ("_codecs", "encode"): Function(_latin1),
+}
+"""What a pickle may name; numpy 1 says numpy.core, numpy 2 numpy._core."""
+
+
+def function_of(module: Any, name: Any) -> Function:
+    """What NUMPY has for a name. Raises FeatureFileError for every other name."""
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise foreign("a name that is no string")
+    function = NUMPY.get((module.replace("numpy._core", "numpy.core"), name))
+    if function is None:
+        raise foreign(f"{brief(module)}.{brief(name)}")
+    return function
