@@ -47,8 +47,8 @@ HULL = """What mixing reaches of the convex hull of seven examples: pairs only i
 triangles between, all of them a cloud around the centre. It is drawn from a seed and needs no runs."""
 SCHEME = """The paper's three models as this code builds them: encoders, the hidden vectors where mixing acts, fusion.
 It is read off the models and needs no runs."""
-PROPERTIES = """The paper's Table 1, read off the models as this code builds them: whether BERT learns, the layers before
-fusion, whether another modality's input changes a hidden vector, the number of losses."""
+PROPERTIES = """The paper's Table 1, read off the models as this code builds them: whether BERT learns, the layers
+before fusion, whether another modality's input changes a hidden vector, the number of losses."""
 TRAINING = "Training and validation loss by epoch of the demo's runs, for every variant."
 LAW = """How many examples PowMix mixes into one (K), and what each mixer makes of the labels: simulated from the law of
 the demo's PowMix variant and the labels of its test split. Mixed labels crowd in the middle; more examples, more so."""
@@ -73,8 +73,8 @@ EXHIBITS = (
 HEAD = """# Gallery
 
 Tables 1 to 3 and Figures 1 to 8 of the paper, and ours, as powmix draws them; [paper.md](../paper.md) says which
-command makes each on the paper's own models and data. `make gallery` has made this page, its pictures and the README's by the
-public commands alone; on two CPU cores it takes minutes.
+command makes each on the paper's own models and data. `make gallery` has made this page, its pictures and the
+README's by the public commands alone; on two CPU cores it takes minutes.
 
 **What these numbers are.** A made-up corpus (600 clips to train on, 300 to test), small models, at most 20 epochs,
 three seeds. They show what the commands give and decide nothing about the mixers: three seeds make wide intervals, and
