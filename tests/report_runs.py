@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -166,7 +167,7 @@ def write_sweep(root: Path, name: str, runs: list[Path | None], failures: dict[i
                 "number": number,
                 "overrides": [f"job={number}"],
                 "status": "failed" if error else "finished",
-                "run": f"../../runs/{run.name}" if run else None,
+                "run": os.path.relpath(run, folder) if run else None,
                 "objective": None,
                 "error": error,
             }
