@@ -6,7 +6,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from powmix import experiment
-from powmix.command.composition import CONF, register_resolvers
+from powmix.command.composition import register_resolvers
+from powmix.places import CONF
 from powmix.runs.identity import seed_list, signature, variant
 
 SMALL = ("dataset.sizes={train: 90, valid: 40, test: 40}", "trainer.device=cpu", "trainer.checkpoint=false")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from powmix.command.composition import CONF
 from powmix.metrics.statistics import spread
+from powmix.places import CONF
 from powmix.runs.identity import SCHEMA, signature
 from powmix.runs.records import write_config
 
@@ -168,7 +169,7 @@ def write_sweep(root: Path, name: str, runs: list[Path | None], failures: dict[i
                 "number": number,
                 "overrides": [f"job={number}"],
                 "status": "failed" if error else "finished",
-                "run": f"../../runs/{run.name}" if run else None,
+                "run": os.path.relpath(run, folder) if run else None,
                 "objective": None,
                 "error": error,
             }

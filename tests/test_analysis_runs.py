@@ -14,7 +14,7 @@ from powmix import analysis
 from powmix.analysis import catalogue
 from powmix.analysis.__main__ import main
 from powmix.analysis.damage import over_probabilities
-from powmix.command.composition import CONF
+from powmix.places import CONF
 from powmix.report.figures import robustness
 from powmix.runs.files import file_sha256
 from powmix.runs.records import read_record

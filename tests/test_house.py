@@ -18,12 +18,13 @@ MAY_IMPORT = {
     "mistakes": (),
     "mixing": ("mistakes",),
     "metrics": ("mistakes",),
-    "runs": ("mistakes", "data"),  # data: the SHA-256 of a feature file is part of a run's signature
+    "places": (),
+    "runs": ("mistakes", "places", "data"),  # data: the SHA-256 of a feature file is part of a run's signature
     "data": ("mistakes", "runs"),  # runs: how files are written and synced
     "models": ("mistakes", "mixing", "data"),
     "training": ("mistakes", "mixing", "metrics", "models", "data", "runs"),
     "tracking": ("training",),
-    "report": ("mistakes", "metrics", "runs", "mixing", "models", "data", "search", "analysis"),
+    "report": ("mistakes", "places", "metrics", "runs", "mixing", "models", "data", "search", "analysis"),
     "analysis": ("mistakes", "metrics", "runs", "mixing", "models", "data", "training", "experiment", "report"),
 }
 """The other rooms that a room may import. experiment, command and search stand above them all."""

@@ -1,5 +1,7 @@
 """The prepared comparisons, composed bare: what they run is what the paper ran."""
 
+import re
+import shlex
 from itertools import product
 
 import pytest
@@ -8,12 +10,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from powmix.analysis.catalogue import ANALYSES, REPETITIONS
-from powmix.command.composition import CONF, register_resolvers
+from powmix.command.composition import register_resolvers
+from powmix.command.overrides import check_command
 from powmix.command.sweeping import ComparisonSweeper, beside
+from powmix.places import CONF
 from powmix.runs.identity import seed_list
 
 PAPER = ["table2", "table3", "figure3", "figure4", "figure5", "figure6", "figure7", "figure8"]
-NAMES = {"mosei": ["mosei"]}
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,27 @@ def test_every_preset_may_be_run_on_another_model_and_corpus(name):
     assert chosen(jobs(name, "dataset=synthetic", "model=lf_dnn"), "dataset.name", "model.name") == {
         ("synthetic", "lf_dnn")
     }
+
+
+def commands_of_the_page() -> list[list[str]]:
+    """The overrides of every `powmix` command in docs/paper.md."""
+    text = (CONF.parent / "docs/paper.md").read_text("utf-8")
+    return [shlex.split(words)[1:] for words in re.findall(r"`(powmix [^`]*)`", text)]
+
+
+@pytest.mark.parametrize("words", commands_of_the_page(), ids=" ".join)
+def test_every_command_of_the_papers_page_is_legal(words, tmp_path):
+    (tmp_path / "FILE").write_bytes(b"")
+    overrides = [word.replace("=FILE", f"={tmp_path}/FILE") for word in words if word != "-m"]
+    register_resolvers()
+    errors = check_command(overrides)
+    assert [error for error in errors if "local Hugging Face cache" not in error] == []
+
+
+def test_the_papers_page_has_every_table_and_figure():
+    text = (CONF.parent / "docs/paper.md").read_text("utf-8")
+    rows = re.findall(r"^\| ((?:Table|Figure) \d)[^|]*\| `(powmix[^`]*)`", text, re.MULTILINE)
+    assert {name for name, _ in rows} == {*(f"Table {i}" for i in (1, 2, 3)), *(f"Figure {i}" for i in range(1, 9))}
 
 
 def test_a_baseline_stands_once_beside_each_model_and_keeps_what_is_not_the_mixers():

@@ -3,6 +3,7 @@
 import html
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import report_runs as fabricate
 from powmix.metrics.columns import MIXERS
 from powmix.report import analyses, page
 from powmix.report.__main__ import main
-from powmix.report.figures import entries, hull, mixing_law, robustness, style
+from powmix.report.figures import architectures, entries, hull, hyperparameters, mixing_law, robustness, style
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
 from powmix.report.table import build
 from powmix.runs import collection
@@ -36,7 +37,7 @@ def test_inline_svgs_do_not_share_ids_and_follow_the_pages_ink():
 
 
 def test_every_figure_is_drawn_from_its_data(studies, tmp_path):
-    for entry in entries.ENTRIES:
+    for entry in entries.choose(["all"]):
         figure = entry.draw(studies)
         assert figure is not None, entry.name
         notes = figure.get_supxlabel()
@@ -44,6 +45,50 @@ def test_every_figure_is_drawn_from_its_data(studies, tmp_path):
     for path in style.save(figure, tmp_path, "last"):
         assert path.stat().st_size > 1000
     ET.parse(tmp_path / "last.svg")
+
+
+def test_table_1_read_off_the_models_is_the_papers():
+    assert [architectures.architecture(name).cells for name in architectures.SHOWN] == [
+        ("MulT", "", "1D-CNN", "CA / Concat", "1"),
+        ("MISA", "✓", "LSTM", "— / SA + Concat", "4"),
+        ("Self-MM", "✓", "LSTM", "— / Concat", "4"),
+    ]
+    assert len(architectures.architecture("misa").hidden) == 6, "six representations are mixed"
+
+
+def test_figures_1_and_2_and_table_1_need_no_runs(tmp_path, capsys):
+    assert main(["--figures", "1,2,table1", "--out", str(tmp_path)]) == 0
+    for name in ("figure1", "figure2", "table1"):
+        assert (tmp_path / "figures" / f"{name}.svg").stat().st_size > 1000
+    assert main(["--figures", "1,3", "--out", str(tmp_path)]) == 2
+    assert "no PATH given" in capsys.readouterr().err
+
+
+def test_figure_2_has_the_papers_points_and_panels():
+    figure = hull.draw()
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == ["(a) MixUp: pairs", "(b) triplets", "(c) quadruplets", "(d) MultiMix: all seven"]
+    for axis in figure.axes:
+        generated, given = (points.get_offsets() for points in axis.collections)
+        assert (len(given), len(generated)) == (7, 4096)
+
+
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 7, 8])
+def test_a_figure_draws_both_of_the_papers_metrics_or_the_one_that_is_asked_for(studies, tmp_path_factory, number):
+    [entry] = entries.choose([str(number)])
+    shown = [axis.get_ylabel() for axis in entry.draw(studies).axes]
+    assert shown == ["test Acc-2 ↑", "test MAE ↓"]
+    assert [axis.get_ylabel() for axis in entry.draw(replace(studies, asked=True)).axes] == ["test MAE ↓"]
+
+
+def test_figure_3_shows_both_readings_of_the_range_beside_each_other(tmp_path):
+    for scope in ("element", "row"):
+        for subset in ([2, 4], [2, 8]):
+            changes = {"mixer.p_scope": scope, "mixer.subset": subset}
+            fabricate.write_run(tmp_path, "powmix", config=changes, overrides=(f"mixer.p_scope={scope}",))
+    axis = hyperparameters.subset_ranges(build(collection.read([tmp_path]).records)).axes[0]
+    names = [label.get_text() for label in axis.get_xticklabels()]
+    assert names == ["U(2, 4)", "U(2, 8)"] and len(axis.containers) == 4, "bars and their errors, twice"
 
 
 def test_figures_without_their_data_are_named_with_what_they_need(tmp_path, capsys):

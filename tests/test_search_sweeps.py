@@ -8,7 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from powmix.command.composition import CONF, register_resolvers
+from powmix.command.composition import register_resolvers
+from powmix.places import CONF
 from powmix.search.space import SearchSpace
 from powmix.search.study import HIDDEN, StudySweep
 

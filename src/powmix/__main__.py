@@ -12,11 +12,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from powmix.command.callback import Around
-from powmix.command.composition import CONF, register_resolvers, sweep_name
+from powmix.command.composition import register_resolvers, sweep_name
 from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
 from powmix.command.sweeping import register as register_sweeper
+from powmix.places import CONF
 from powmix.training.interruption import sigterm_as_interrupt
 
 TRUSTED = ["powmix.*", "optuna.*"]

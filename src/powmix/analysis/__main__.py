@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _say
+            warnings.showwarning = _print_warning
             return _analyse(options)
     except ValueError as error:
         print(f"powmix-analyze: {error}", file=sys.stderr)
@@ -114,7 +114,7 @@ def _finished(paths: Sequence[Path]) -> list[Record]:
     return records
 
 
-def _say(message: Warning | str, *_: Any, **__: Any) -> None:
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"powmix-analyze: {message}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Where the configuration lives, how a command's choices become one, and what a sweep is called. No torch."""
+"""How a command's choices become one configuration, and what a sweep is called. No torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from powmix.runs.identity import signature
-
-PACKAGE = Path(__file__).resolve().parents[1]
-CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
-"""The configuration tree: inside the installed package, or beside src/ in a clone."""
 
 OURS = ("sweep=", "++trial")
 """How overrides begin that powmix adds to a user's."""

@@ -17,9 +17,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from powmix.command.composition import CONF, plain
+from powmix.command.composition import plain
 from powmix.command.validation import NULLABLE, check_config, check_overrides
 from powmix.mistakes import nearest
+from powmix.places import CONF
 
 UNCHECKED = ("hydra", "trial")
 PATHS = ("dataset.path", "dataset.text_encoder", "model.text.pretrained", "outputs", "hydra.run.dir", "hydra.sweep.dir")

@@ -222,7 +222,7 @@ def _is_of_searches(override: str) -> bool:
 
 
 def _models() -> list[str]:
-    from powmix.command.composition import CONF
+    from powmix.places import CONF
 
     return sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 

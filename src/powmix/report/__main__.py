@@ -24,7 +24,7 @@ def parser() -> Parser:
         epilog="example: powmix-report outputs/sweeps/demo",
         allow_abbrev=False,
     )
-    made.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="run folders, sweep folders, or outputs/")
+    made.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="run folders, sweep folders, or outputs/")
     made.add_argument(
         "--out", type=Path, metavar="DIR", help=f"where to write (default: the sweep's folder, else {DEFAULT_OUT})"
     )
@@ -35,7 +35,10 @@ def parser() -> Parser:
     )
     made.add_argument("--metric", help="metric of summaries and figures (default: the runs' objective, on test)")
     made.add_argument(
-        "--figures", default="all", metavar="NAMES", help="comma list of figures (2,3,training,...), all or none"
+        "--figures",
+        default="all",
+        metavar="NAMES",
+        help="comma list of figures (3,training,...; 1 and table1 only by name), all or none",
     )
     return made
 
@@ -58,6 +61,9 @@ def _report(options: argparse.Namespace) -> None:
     from powmix.runs import collection
 
     entries = listed.choose(options.figures.split(","))
+    if not options.paths:
+        _draw_free(entries, options.out or DEFAULT_OUT)
+        return
     found = collection.read(options.paths)
     table = build(found.records, _metric(options.metric, found))
     tuned = published.tuned(found.sweeps)
@@ -72,6 +78,15 @@ def _report(options: argparse.Namespace) -> None:
     for entry in skipped:
         print(f"{entry.name}: not drawn, it needs {entry.needs}")
     print(f"\nWritten to {out}: table.csv, table.tex, table.md, statistics.csv, {len(figures)} figures, report.html")
+
+
+def _draw_free(entries: Sequence, out: Path) -> None:
+    """The figures that need no runs. ValueError where another is asked for, or none."""
+    needing = [entry.name for entry in entries if not entry.free]
+    if needing or not entries:
+        raise ValueError("no PATH given: a run folder, a sweep folder, or outputs/; --figures 1,2,table1 need none")
+    _draw(None, entries, out)
+    print(f"Written to {out / 'figures'}: {', '.join(entry.name for entry in entries)}")
 
 
 def _metric(name: str | None, found: "Collection") -> str | None:
@@ -92,7 +107,7 @@ def _default_out(paths: Sequence[Path], found: "Collection") -> Path:
     return paths[0] if one_sweep else DEFAULT_OUT
 
 
-def _draw(table: "Table", entries: Sequence, out: Path) -> tuple[list[tuple[str, str, str]], list]:
+def _draw(table: "Table | None", entries: Sequence, out: Path) -> tuple[list[tuple[str, str, str]], list]:
     from powmix.report.figures import style
 
     drawn, skipped = [], []

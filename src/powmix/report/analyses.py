@@ -102,12 +102,12 @@ def _sentence(name: str, title: str, rows: Sequence[Row], m: Metric) -> str:
     ]
     compared = correct([comparison for _, comparison in pairs])
     tests = sum(c is not None and c.p_t is not None for c in compared)
-    told = [_told(row, c, m, tests) for (row, _), c in zip(pairs, compared) if c]
+    parts = [_against(row, c, m, tests) for (row, _), c in zip(pairs, compared) if c]
     label = m.label if QUESTIONS[name].metric else f"test {m.label}"
-    return f"{QUESTIONS[name].subject} ({title}), {label} against no mixing: {'; '.join(told)}." if told else ""
+    return f"{QUESTIONS[name].subject} ({title}), {label} against no mixing: {'; '.join(parts)}." if parts else ""
 
 
-def _told(row: Row, c: Comparison, m: Metric, tests: int) -> str:
+def _against(row: Row, c: Comparison, m: Metric, tests: int) -> str:
     interval = f" {show_interval(c, m)}" if c.ci else ""
     judgement = judge(c, m, tests, "this analysis'")[1].rstrip(".")
     return f"{row.label} {m.show_difference(c.difference)}{interval}, {judgement[0].lower()}{judgement[1:]}"

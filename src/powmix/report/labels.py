@@ -9,10 +9,9 @@ from powmix.metrics.columns import MIXERS
 from powmix.runs.records import Record
 
 # Overrides that name the row already, or do not change the science.
-UNTOLD = {"dataset", "model", "mixer", "ablation", "protocol", "recipe", "seeds", "outputs", "tracker", "sweep"}
-UNTOLD |= {"sweeps", "dataset.path", "trainer.device"}
-UNTOLD |= {"trainer.checkpoint", "protocol.name", "name"}
-UNTOLD_SECTIONS = ("hydra", "tracker", "trial")
+LEFT_OUT = {"dataset", "model", "mixer", "ablation", "protocol", "recipe", "seeds", "outputs", "tracker", "sweep"}
+LEFT_OUT |= {"sweeps", "dataset.path", "trainer.device", "trainer.checkpoint", "protocol.name", "name"}
+LEFT_OUT_SECTIONS = ("hydra", "tracker", "trial")
 
 # Sections of a configuration that shape a run, mixing aside.
 CONTEXT = ("task", "dataset", "model", "protocol", "trainer", "optimizer", "schedule", "loss")
@@ -44,10 +43,10 @@ def natural(text: str) -> list[Any]:
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|[^\d]+")
 
 
-def told(record: Record) -> dict[str, str]:
+def named_settings(record: Record) -> dict[str, str]:
     """{key: value} of the overrides that change the science and that the row's name does not say."""
     pairs = dict(override.lstrip("+~").partition("=")[::2] for override in record.overrides)
-    return {k: v for k, v in pairs.items() if k not in UNTOLD and k.split(".")[0] not in UNTOLD_SECTIONS}
+    return {k: v for k, v in pairs.items() if k not in LEFT_OUT and k.split(".")[0] not in LEFT_OUT_SECTIONS}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -60,8 +59,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def context(record: Record) -> dict[str, str]:
     """Everything but the mixer that shapes a run: what a fair baseline has in common with it."""
-    pairs = dict(flatten(record.config)) or told(record)
-    return {k: _text(v) for k, v in pairs.items() if k not in UNTOLD and k.split(".")[0] in CONTEXT}
+    pairs = dict(flatten(record.config)) or named_settings(record)
+    return {k: _text(v) for k, v in pairs.items() if k not in LEFT_OUT and k.split(".")[0] in CONTEXT}
 
 
 def differences(record: Record, baseline: Record) -> list[str]:
@@ -81,8 +80,8 @@ def _distinguish(records: Sequence[Record]) -> list[str]:
 
     A run that several sweeps share records the last one's command: which keys are named is all that is taken from it.
     """
-    named = {key for record in records for key in told(record)}
-    by_overrides = _differing([{**told(record), **_of(settings(record), named)} for record in records])
+    named = {key for record in records for key in named_settings(record)}
+    by_overrides = _differing([{**named_settings(record), **_of(settings(record), named)} for record in records])
     if len(set(by_overrides)) == len(records):
         return by_overrides
     by_config = _differing([settings(record) for record in records])

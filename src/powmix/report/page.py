@@ -19,7 +19,7 @@ from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import ALPHA, show_interval, verdicts
 from powmix.runs.collection import Collection, Failure
 
-BADGES = {"helps": "helps", "hurts": "hurts", "worse": "no help", "unclear": "unsure", "untold": "too few"}
+BADGES = {"helps": "helps", "hurts": "hurts", "worse": "no help", "unclear": "unsure", "unknown": "too few"}
 WIDE = 450  # points above which a figure takes a row of its own
 SHOWN = 12  # sentences before the rest is folded
 

@@ -14,6 +14,12 @@ from powmix.metrics.statistics import Comparison, Summary, compare, correct, sum
 from powmix.report import labels
 from powmix.runs.records import Record
 
+DRAWN = {
+    "mosi": ("Non0_acc_2", "MAE"),
+    "sims": ("Mult_acc_2", "MAE"),
+    "classification": ("Accuracy", "Weighted_F1"),
+}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -69,9 +75,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
+    """main: the metric of summaries. asked: it was asked for, so figures draw it alone."""
+
     sections: tuple[Section, ...]
     main: Metric
     tests: int = 0
+    asked: bool = False
+
+    def drawn(self, record: Record) -> tuple[Metric, ...]:
+        """The metrics that figures draw side by side: the paper's two, Acc-2 and MAE."""
+        return (self.main,) if self.asked else tuple(map(metric, DRAWN[convention(record.seeds[0].test)]))
 
     @property
     def rows(self) -> list[Row]:
@@ -96,7 +109,7 @@ def build(records: Sequence[Record], main: str | None = None) -> Table:
     for (_, _, columns), models in sorted(grouped.items()):
         blocks = [_block(models[key], COLUMNS[columns], main_metric) for key in sorted(models)]
         sections.append(Section(_data_title(blocks[0], records), _with(COLUMNS[columns], main_metric), tuple(blocks)))
-    return _corrected(Table(tuple(sections), main_metric))
+    return _corrected(Table(tuple(sections), main_metric, asked=main is not None))
 
 
 def _with(columns: tuple[Metric, ...], main: Metric) -> tuple[Metric, ...]:
@@ -124,7 +137,7 @@ def _data(record: Record) -> tuple[float, str]:
 def fraction(record: Record) -> float:
     """The part of the training data a run has used."""
     try:
-        return float(record.option("dataset.fraction", labels.told(record).get("dataset.fraction", 1.0)))
+        return float(record.option("dataset.fraction", labels.named_settings(record).get("dataset.fraction", 1.0)))
     except (TypeError, ValueError):
         return 1.0
 

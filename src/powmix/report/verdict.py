@@ -12,7 +12,7 @@ FEW = 6
 
 
 def verdicts(table: Table) -> list[tuple[Row, str, str]]:
-    """(row, kind, sentence) of every row that has a baseline; kind is helps | unclear | worse | hurts | untold."""
+    """(row, kind, sentence) of every row that has a baseline; kind is helps | unclear | worse | hurts | unknown."""
     found = []
     for section in table.sections:
         for block in section.blocks:
@@ -45,9 +45,9 @@ def _verdict(row: Row, table: Table, place: str) -> tuple[str, str]:
     m, cell = table.main, row.cells.get(table.main.key)
     subject = f"{row.label} ({place})"
     if row.baseline is None:
-        return "untold", f"{subject}: no baseline (mixer=none) to compare with."
+        return "unknown", f"{subject}: no baseline (mixer=none) to compare with."
     if cell is None or cell.comparison is None:
-        return "untold", f"{subject}: no seed in common with its baseline, so nothing can be said."
+        return "unknown", f"{subject}: no seed in common with its baseline, so nothing can be said."
     kind, judgement = judge(cell.comparison, m, table.tests)
     return kind, f"{subject}: {evidence(cell.comparison, m)}. {judgement}"
 
@@ -66,7 +66,7 @@ def judge(c: Comparison, m: Metric, tests: int, family: str = "the table's") -> 
     """What the paired comparison allows to say, in words."""
     gain = m.sign * c.difference
     if c.n < MIN_INTERVAL or c.ci is None:
-        return "untold", f"Too few paired seeds to tell ({c.n}; at least {MIN_INTERVAL})."
+        return "unknown", f"Too few paired seeds to tell ({c.n}; at least {MIN_INTERVAL})."
     low, high = sorted(m.sign * bound for bound in c.ci)
     if low == high == 0:
         return "unclear", "It equals the baseline on every seed."

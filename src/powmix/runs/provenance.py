@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from powmix.places import CLONE
+
 PACKAGES = ("powmix", "torch", "numpy", "hydra-core", "optuna", "transformers", "wandb")
-CODE = Path(__file__).resolve().parents[3]
-"""The clone this package runs from, where it runs from one."""
 
 
 def provenance(device: str, dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,11 +52,11 @@ def _versions() -> dict[str, str]:
 @cache
 def _git(*arguments: str) -> str | None:
     """What git says of the clone; None where the package is installed without one."""
-    if not (CODE / ".git").exists():
+    if not (CLONE / ".git").exists():
         return None
     try:
         return subprocess.run(
-            ["git", *arguments], cwd=CODE, capture_output=True, text=True, check=True, timeout=10
+            ["git", *arguments], cwd=CLONE, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -6,21 +6,41 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from powmix.mistakes import broken, choice, refuse
-from powmix.report.figures import effects, hull, hyperparameters, learning_curves, mixing_law, robustness
+from powmix.report.figures import architectures, effects, hull, hyperparameters, learning_curves, mixing_law, robustness
 from powmix.report.table import Table
 
 
 @dataclass(frozen=True)
 class Entry:
+    """needs: said where it is not drawn. free: it needs no run. asked: drawn only where it is named."""
+
     name: str
     title: str
     needs: str
     draw: Callable[[Table], Figure | None]
+    free: bool = False
+    asked: bool = False
 
 
 ENTRIES = (
     Entry("comparison", "Scores and differences to no mixing", "a run", effects.draw),
-    Entry("figure2", "Figure 2: what mixing reaches of the convex hull", "nothing", lambda _: hull.draw()),
+    Entry(
+        "figure1",
+        "Figure 1: encoders, mixing, fusion",
+        "nothing",
+        lambda _: architectures.figure1(),
+        free=True,
+        asked=True,
+    ),
+    Entry(
+        "table1",
+        "Table 1: properties of the models",
+        "nothing",
+        lambda _: architectures.table1(),
+        free=True,
+        asked=True,
+    ),
+    Entry("figure2", "Figure 2: what mixing reaches of the convex hull", "nothing", lambda _: hull.draw(), free=True),
     Entry(
         "figure3",
         "Figure 3: subset ranges",
@@ -60,7 +80,7 @@ ENTRIES = (
 
 
 def choose(names: Sequence[str]) -> list[Entry]:
-    """Entries by name (`figure3` or `3`); `all` and `none` are allowed. ValueError names the nearest."""
+    """Entries by name (`figure3` or `3`); `none`, or `all` that need not be named. ValueError names the nearest."""
     if list(names) == ["none"]:
         return []
     by_name = {entry.name: entry for entry in ENTRIES}
@@ -68,7 +88,7 @@ def choose(names: Sequence[str]) -> list[Entry]:
     for name in names:
         key = f"figure{name}" if name.isdigit() else name
         if key == "all":
-            return list(ENTRIES)
+            return [entry for entry in ENTRIES if not entry.asked]
         refuse(broken({"figures": choice(*by_name, "all", "none")}, {"figures": key}))
         chosen.append(by_name[key])
     return chosen

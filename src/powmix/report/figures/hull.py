@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from powmix.report.figures import style
 
-N_EXAMPLES = 8
+N_EXAMPLES = 7
 N_POINTS = 2**12
 SEED = 2312
-PANELS = (("Pairs", 2), ("Triplets", 3), ("Quadruplets", 4), ("All", N_EXAMPLES))
+PANELS = (("(a) MixUp: pairs", 2), ("(b) triplets", 3), ("(c) quadruplets", 4), ("(d) MultiMix: all seven", N_EXAMPLES))
 
 
 def draw() -> Figure:
@@ -21,7 +21,7 @@ def draw() -> Figure:
     with style.context():
         figure, axes = style.panels(len(PANELS), width=2.75, height=2.9, columns=4)
         for axis, (title, selected) in zip(axes, PANELS):
-            _panel(axis, h_B2, mix(h_B2, selected, N_POINTS, rng), title, selected)
+            _panel(axis, h_B2, mix(h_B2, selected, N_POINTS, rng), title)
         style.footnote(
             figure,
             f"{N_EXAMPLES} examples, 2¹² generated points each, alpha ~ U(0.5, 2); drawn from seed {SEED}, no runs",
@@ -45,13 +45,13 @@ def mix(h_B2: np.ndarray, selected: int, n_out: int, rng: np.random.Generator) -
     return (w_OB / w_OB.sum(axis=1, keepdims=True)) @ h_B2
 
 
-def _panel(axes: Axes, h_B2: np.ndarray, mixed_O2: np.ndarray, title: str, selected: int) -> None:
+def _panel(axes: Axes, h_B2: np.ndarray, mixed_O2: np.ndarray, title: str) -> None:
     from scipy.spatial import ConvexHull
 
     hull = h_B2[ConvexHull(h_B2).vertices]
     axes.fill(*hull.T, facecolor="none", edgecolor=style.SOFT, linewidth=1, linestyle=(0, (3, 3)))
     axes.scatter(*mixed_O2.T, s=2.2, color=style.PALETTE[0], alpha=0.35, linewidths=0, rasterized=True)
     axes.scatter(*h_B2.T, s=34, color=style.PALETTE[1], edgecolors=style.INK, linewidths=0.8, zorder=3)
-    axes.set_title(f"{title} (K = {selected})")
+    axes.set_title(title)
     axes.set_aspect("equal")
     axes.set_axis_off()

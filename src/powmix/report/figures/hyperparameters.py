@@ -29,16 +29,16 @@ Panels = dict[str, list[Series]]
 
 
 def subset_ranges(table: Table) -> Figure | None:
-    """Figure 3: one bar per range U(a, b) of the number of mixed examples."""
+    """Figure 3: one bar per range U(a, b) of the number of mixed examples, and per reading of P (element, row)."""
     found = panels_of(table, "subset")
     if not found:
         return None
     with style.context():
-        figure, axes = style.panels(len(found))
-        for axis, (title, series) in zip(axes, found.items()):
-            _bars(axis, series[0], table.main)
+        figure, places = style.metric_panels(found, table, _first)
+        for axis, title, series, m in places:
+            _bars(axis, series, m)
             axis.set_title(title)
-        style.legend(figure, axes)
+        style.legend(figure, [place[0] for place in places])
         style.footnote(figure, f"{_seeds(found)}; mean ± std; the axis does not start at 0")
     return figure
 
@@ -59,12 +59,12 @@ def limited_data(table: Table) -> Figure | None:
     if not found:
         return None
     with style.context():
-        figure, axes = style.panels(len(found))
-        for axis, (title, series) in zip(axes, found.items()):
+        figure, places = style.metric_panels(found, table, _first)
+        for axis, title, series, m in places:
             for i, (one, color) in enumerate(zip(series, style.colors([s.points[0][1] for s in series]))):
-                _line(axis, [100 * value for value, _ in one.points], one, table.main, color, i)
-            _label(axis, title, "training data used, %", table.main)
-        style.legend(figure, axes)
+                _line(axis, [100 * value for value, _ in one.points], one, m, color, i)
+            _label(axis, title, "training data used, %", m)
+        style.legend(figure, [place[0] for place in places])
         style.footnote(figure, f"{_seeds(found)}; mean, band ± std")
     return figure
 
@@ -114,16 +114,16 @@ def _curves(table: Table, option: str, label: str) -> Figure | None:
     if not found:
         return None
     with style.context():
-        figure, axes = style.panels(len(found))
-        for axis, (title, series) in zip(axes, found.items()):
+        figure, places = style.metric_panels(found, table, _first)
+        for axis, title, series, m in places:
             for i, one in enumerate(series):
                 color = style.PALETTE[i % len(style.PALETTE)]
-                _line(axis, [value for value, _ in one.points], one, table.main, color, i)
-            _baseline(axis, series[0], table.main)
-            _label(axis, title, label, table.main)
+                _line(axis, [value for value, _ in one.points], one, m, color, i)
+            _baseline(axis, series[0], m)
+            _label(axis, title, label, m)
             if option == "n_out":
                 axis.set_xscale("log", base=2)
-        style.legend(figure, axes)
+        style.legend(figure, [place[0] for place in places])
         style.footnote(figure, f"{_seeds(found)}; mean, band ± std")
     return figure
 
@@ -167,20 +167,28 @@ def _baseline(axes: Axes, series: Series, m: Metric) -> None:
         axes.axhspan(mean - std, mean + std, color=style.MIXER_COLORS["none"], alpha=0.08, linewidth=0)
 
 
-def _bars(axes: Axes, series: Series, m: Metric) -> None:
-    spread = [_spread(record, m) for _, record in series.points]
-    base = _spread(series.baseline, m) if series.baseline is not None else spread[0]
-    low = min(mean - std for mean, std in [*spread, base])
-    high = max(mean + std for mean, std in [*spread, base])
-    axes.bar(range(len(spread)), [s[0] for s in spread], 0.62, color=style.PALETTE[0], alpha=0.85, label=series.label)
-    axes.errorbar(
-        range(len(spread)), [s[0] for s in spread], [s[1] for s in spread], fmt="none", color=style.INK, capsize=3
-    )
-    _baseline(axes, series, m)
+def _bars(axes: Axes, series: Sequence[Series], m: Metric) -> None:
+    """Bars of every range, one colour per series; the axis begins a little below the lowest."""
+    ranges = sorted({value for one in series for value, _ in one.points})
+    width, ends = 0.7 / len(series), []
+    for i, one in enumerate(series):
+        x = [ranges.index(value) + (i - (len(series) - 1) / 2) * width for value, _ in one.points]
+        spread = [_spread(record, m) for _, record in one.points]
+        mean, std = [mean for mean, _ in spread], [std for _, std in spread]
+        axes.bar(x, mean, 0.9 * width, color=style.PALETTE[i % len(style.PALETTE)], alpha=0.85, label=one.label)
+        axes.errorbar(x, mean, std, fmt="none", color=style.INK, capsize=2)
+        ends += spread
+    ends += [_spread(series[0].baseline, m)] if series[0].baseline is not None else []
+    low, high = min(mean - std for mean, std in ends), max(mean + std for mean, std in ends)
+    _baseline(axes, series[0], m)
     axes.set_ylim(low - 0.35 * (high - low or 1), high + 0.15 * (high - low or 1))
-    axes.set_xticks(range(len(spread)), [f"U({a:g}, {b:g})" for (a, b), _ in series.points])
+    axes.set_xticks(range(len(ranges)), [f"U({a:g}, {b:g})" for a, b in ranges])
     axes.grid(axis="x", visible=False)
     _label(axes, "", "number of mixed examples", m)
+
+
+def _first(series: Sequence[Series]) -> Record:
+    return series[0].points[0][1]
 
 
 def _label(axes: Axes, title: str, x: str, m: Metric) -> None:

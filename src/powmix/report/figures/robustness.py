@@ -9,6 +9,7 @@ from powmix.metrics.columns import MODALITIES, Metric
 from powmix.report.analyses import KINDS, analysed, by_seed, curve
 from powmix.report.figures import style
 from powmix.report.table import Row, Table
+from powmix.runs.records import Record
 
 QUANTITIES = {
     "label_spread": "spread of mixed labels",
@@ -24,12 +25,12 @@ def unimodal(table: Table) -> Figure | None:
     if not found:
         return None
     with style.context():
-        figure, axes = style.panels(len(found), width=4.8)
+        figure, places = style.metric_panels(found, table, _first, width=4.8)
         counts = []
-        for axis, (title, rows) in zip(axes, found.items()):
-            counts += _unimodal_bars(axis, rows, table.main)
+        for axis, title, rows, m in places:
+            counts += _unimodal_bars(axis, rows, m)
             axis.set_title(title)
-        style.legend(figure, axes)
+        style.legend(figure, [place[0] for place in places])
         style.footnote(figure, f"{style.seeds_note(counts)}; mean ± std over seeds; the axis does not start at 0")
     return figure
 
@@ -48,8 +49,8 @@ def regularity(table: Table) -> Figure | None:
     """How the mixers change the geometry: a row per model, a column per quantity, a point per seed."""
     found = analysed(table, "regularity")
     records = [row.record for rows in found.values() for row in rows]
-    told = {key for record in records for one in record.analysis("regularity") for key in one} - {"seed"}
-    quantities = [*(key for key in QUANTITIES if key in told), *sorted(told - set(QUANTITIES))]
+    measured = {key for record in records for one in record.analysis("regularity") for key in one} - {"seed"}
+    quantities = [*(key for key in QUANTITIES if key in measured), *sorted(measured - set(QUANTITIES))]
     if not quantities:
         return None
     with style.context():
@@ -65,6 +66,10 @@ def regularity(table: Table) -> Figure | None:
         counts = [len(by_seed(record, "regularity", quantities[0])) or len(record.seeds) for record in records]
         style.footnote(figure, f"{style.seeds_note(counts)}; points are seeds, the diamond their mean")
     return figure
+
+
+def _first(rows: list[Row]) -> Record:
+    return rows[0].record
 
 
 def _unimodal_bars(axes: Axes, rows: list[Row], m: Metric) -> list[int]:
@@ -93,17 +98,17 @@ def _robustness(table: Table, name: str, label: str) -> Figure | None:
     found = analysed(table, name)
     if not found:
         return None
-    m, counts = table.main, []
+    counts = []
     with style.context():
-        figure, axes = style.panels(len(found))
-        for axis, (title, rows) in zip(axes, found.items()):
+        figure, places = style.metric_panels(found, table, _first)
+        for axis, title, rows, m in places:
             for i, (row, color) in enumerate(zip(rows, style.colors([row.record for row in rows]))):
                 seeds = curve(row.record.analysis(name), m.key, KINDS[name])
                 counts.append(len(seeds))
                 _band(axis, seeds, m, color, row.label, style.MARKERS[i % len(style.MARKERS)])
             axis.set(xlabel=label, ylabel=f"test {m.label} {m.arrow}")
             axis.set_title(title)
-        style.legend(figure, axes)
+        style.legend(figure, [place[0] for place in places])
         kinds = " and ".join(KINDS[name])
         style.footnote(
             figure, f"{style.seeds_note(counts)}; {kinds} averaged, repetitions averaged; band ± std over seeds"

@@ -6,7 +6,9 @@ import io
 import os
 import re
 import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import matplotlib
 
@@ -14,7 +16,11 @@ matplotlib.use("Agg", force=False)
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from powmix.metrics.columns import Metric
+from powmix.report.table import Table
 from powmix.runs.records import Record
+
+Found = TypeVar("Found")
 
 INK = "#1b2430"
 SOFT = "#6e7787"
@@ -95,6 +101,15 @@ def panels(count: int, width: float = 4.4, height: float = 3.2, columns: int = 3
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
+
+
+def metric_panels(
+    found: Mapping[str, Found], table: Table, record_of: Callable[[Found], Record], width: float = 4.4
+) -> tuple[Figure, list[tuple[Axes, str, Found, Metric]]]:
+    """A figure with the metrics of each thing found side by side: (axes, title, what was found, metric) per panel."""
+    places = [(title, one, m) for title, one in found.items() for m in table.drawn(record_of(one))]
+    figure, axes = panels(len(places), width, columns=3 if table.asked else 2)
+    return figure, [(axis, *place) for axis, place in zip(axes, places)]
 
 
 def legend(figure: Figure, axes: list[Axes]) -> None:
