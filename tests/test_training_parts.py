@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from training_corpus import PairMixer, tiny_split
 
-from powmix.mixing.mixed import clean
+from powmix.mixing.mixer import clean
 from powmix.training import Settings, resolve_device
 from powmix.training.batches import evaluation_batches, training_batches
 from powmix.training.losses import cross_entropy, l1, mse

@@ -16,7 +16,7 @@ from training_corpus import (
     weights,
 )
 
-from powmix.mixing.mixed import Mixer
+from powmix.mixing.mixer import Mixer
 from powmix.training import Settings, Solver, TrainingFailed, train
 
 

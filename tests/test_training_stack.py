@@ -6,7 +6,7 @@ import pytest
 from training_corpus import TinyFusion, Watcher, rows_of, science, tiny_splits
 from training_models import builder, corpus, mixer, settings
 
-from powmix.mixing.mixed import Mixer
+from powmix.mixing.mixer import Mixer
 from powmix.training import Pruned, Settings, Solver, TrainingFailed, train_seeds
 from powmix.training.loop import run
 from powmix.training.memory import available, bytes_per_seed, seeds_that_fit

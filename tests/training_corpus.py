@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from powmix.data.splits import Split, Splits
-from powmix.mixing.mixed import Mixed, Mixer
+from powmix.mixing.mixer import Mixed, Mixer
 from powmix.models.contract import Encoded, FusionModel
 from powmix.training import Settings, train
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
 from powmix.data.pretrained import check_encoder
-from powmix.mixing import checks
-from powmix.mixing.checks import Rule, choice, count
+from powmix.mistakes import NOT_NEGATIVE, POSITIVE, Rule, choice, count, is_number
+from powmix.mixing import options
 from powmix.training.metrics import LABELS
 from powmix.training.settings import TASKS, Settings
 
@@ -27,35 +27,35 @@ def nearest(word: str, allowed: Sequence[str]) -> str:
 
 
 def _seeds(value: Any) -> bool:
-    at_least_0 = count(0)[0]
+    at_least_0 = count(0).allows
     if isinstance(value, int):
-        return count(1)[0](value)
+        return count(1).allows(value)
     return (
         isinstance(value, Sequence) and len(value) > 0 and all(map(at_least_0, value)) and len(set(value)) == len(value)
     )
 
 
 RULES: dict[str, Rule] = {
-    **{f"mixer.{name}": rule for name, rule in checks.RULES.items()},
-    "seeds": (_seeds, "how many (>= 1), or a list of different seeds >= 0"),
+    **{f"mixer.{name}": rule for name, rule in options.RULES.items()},
+    "seeds": Rule(_seeds, "how many (>= 1), or a list of different seeds >= 0"),
     "task": choice(*TASKS),
     "threads": count(1),
-    "analyses": (
+    "analyses": Rule(
         lambda value: isinstance(value, Sequence) and set(value) <= {*ANALYSES, "all"},
         f"a list of {', '.join(ANALYSES)}, all",
     ),
-    "dataset.fraction": (lambda value: checks.is_number(value) and 0 < value <= 1, "a number within (0, 1]"),
-    "optimizer.learning_rate": checks.POSITIVE,
-    "optimizer.weight_decay": (lambda value: checks.is_number(value) and value >= 0, "a number >= 0"),
+    "dataset.fraction": Rule(lambda value: is_number(value) and 0 < value <= 1, "a number within (0, 1]"),
+    "optimizer.learning_rate": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
 }
 
 
 def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
     """The mistakes in the values of a composed configuration (plain dict), one line each."""
     errors = [
-        f"{key} must be {allowed}, got {value!r}"
-        for key, (valid, allowed) in RULES.items()
-        if (value := _get(config, key)) is not ABSENT and not valid(value)
+        f"{key} must be {rule.words}, got {value!r}"
+        for key, rule in RULES.items()
+        if (value := _get(config, key)) is not ABSENT and not rule.allows(value)
     ]
     return [*errors, *_training(config), *_relations(config, choices)]
 

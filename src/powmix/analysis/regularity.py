@@ -25,7 +25,7 @@ from torch import Tensor
 
 from powmix.analysis.predictions import predictions
 from powmix.mixing.convex import spread
-from powmix.mixing.mixed import Hidden, Mixed, clean
+from powmix.mixing.mixer import Hidden, Mixed, clean
 from powmix.training import Solver
 from powmix.training.batches import training_batches
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from powmix.data.splits import Batch, Split, Splits
-from powmix.mixing.mixed import Mixer
+from powmix.mixing.mixer import Mixer
 from powmix.models.contract import Encoded, FusionModel
 from powmix.models.noise import Noise
 from powmix.training import checkpoint, metrics

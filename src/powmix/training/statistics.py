@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from powmix.mixing.mixed import Mixed
+from powmix.mixing.mixer import Mixed
 
 RATES = ("attention", "dropped")
 STATISTICS = ("mean_k", "label_spread", "attention_rate", "dropped_rate", "mixed_rate")

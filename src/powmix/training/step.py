@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from powmix.data.splits import Batch, Split
-from powmix.mixing.mixed import Mixed, Mixer
+from powmix.mixing.mixer import Mixed, Mixer
 from powmix.models.contract import Encoded, FusionModel
 from powmix.models.noise import Noise
 from powmix.training.batches import evaluation_batches

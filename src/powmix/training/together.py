@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from powmix.data.splits import Splits
-from powmix.mixing.mixed import Mixer
+from powmix.mixing.mixer import Mixer
 from powmix.training.listener import Listener
 from powmix.training.loop import run
 from powmix.training.memory import seeds_that_fit
