@@ -5,21 +5,19 @@ python -m benchmarks.mixing --model lf_dnn --rows 256 --batch 128
 python -m benchmarks.mixing --mixers manifold_mixup multimix powmix --rows 256 --batch 16
 
 One JSON line per mixer, n_O and B. `ours`: milliseconds of the mixer as it is by default; `reference`: of the clean
-step; `ratio`: the step over the mixer; `notes.share`: the mixer as a part of the step; `notes.samplers`: milliseconds
-with each sampler (auto is the default). A mixer that would wait for a device raises.
+step; `ratio`: the step over the mixer; `notes.share`: the mixer as a part of the step. A mixer that would wait for a
+device raises.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
-from powmix.training.step import training_step
 from torch import Tensor
 
 from benchmarks.contenders import Ours, build_mixer
@@ -28,7 +26,6 @@ from benchmarks.measure import compare, seconds
 from benchmarks.reference import NAMES
 from powmix import mixing
 
-SAMPLERS = ("auto", "dense", "sparse")
 Step = Callable[[], None]
 
 
@@ -61,12 +58,10 @@ def main() -> None:
 
 
 def variants(mixers: list[str], rows: list[int]) -> Iterator[dict[str, Any]]:
-    """Every mixer that is asked for, at every n_O and with every sampler that it knows."""
+    """Every mixer that is asked for, at every n_O if it has one."""
     for name in mixers:
-        known = inspect.signature(mixing.registry.mixer_class(name)).parameters
-        for out in [{"n_out": n} for n in rows] if "n_out" in known else [{}]:
-            for sampler in [{"sampler": s} for s in SAMPLERS] if "sampler" in known else [{}]:
-                yield {"name": name, "p_mix": 1.0, **out, **sampler}
+        for out in [{"n_out": n} for n in rows] if "n_out" in mixing.defaults(name) else [{}]:
+            yield {"name": name, "p_mix": 1.0, **out}
 
 
 def clean_step(ours: Ours, size: int) -> tuple[Step, dict[str, Tensor], Tensor]:
@@ -74,13 +69,10 @@ def clean_step(ours: Ours, size: int) -> tuple[Step, dict[str, Tensor], Tensor]:
     solver = ours.solver
     solver.model.train()
     batch = solver.splits.train.batch(torch.arange(size, device=solver.device))
-    none = mixing.build("none", {})
 
     def step() -> None:
-        made = training_step(
-            solver.model, none, batch, solver.row_loss, solver.noise, solver.generators.mixing, 0, solver.precision
-        )
-        made.loss.backward()
+        encoded = solver.encode(batch)
+        solver.loss(batch, encoded, mixing.clean(encoded.hidden, batch.target)).backward()
 
     hidden = solver.model.encode(batch, solver.noise).hidden
     return step, {name: h.detach().requires_grad_() for name, h in hidden.items()}, batch.target
@@ -117,20 +109,12 @@ def repeat(work: Step, count: int) -> None:
 def report(
     given: argparse.Namespace, size: int, chosen: list[dict[str, Any]], steps: list[float], times: list[list[float]]
 ) -> None:
-    """A line for each mixer and n_O, its samplers side by side."""
+    """A line for each mixer and n_O."""
     for options, found in zip(chosen, times):
-        if options.get("sampler", "auto") == "auto":
-            same = {**options, "sampler": None}
-            samplers = {
-                other["sampler"]: statistics.median(theirs)
-                for other, theirs in zip(chosen, times)
-                if {**other, "sampler": None} == same and "sampler" in other
-            }
-            share = statistics.median(mine / whole for mine, whole in zip(found, steps))
-            name = f"mixing/{given.model}/{options['name']}/n_O={options.get('n_out')}/B={size}"
-            notes = {"share": share, **({"samplers": samplers} if samplers else {})}
-            figure = compare(name, found, steps, f"{given.clock} milliseconds", threads=given.threads, **notes)
-            print(figure.line(), flush=True)
+        share = statistics.median(mine / whole for mine, whole in zip(found, steps))
+        name = f"mixing/{given.model}/{options['name']}/n_O={options.get('n_out')}/B={size}"
+        figure = compare(name, found, steps, f"{given.clock} milliseconds", threads=given.threads, share=share)
+        print(figure.line(), flush=True)
 
 
 def forbid_waiting(options: dict[str, Any], hidden: dict[str, Tensor], target: Tensor) -> None:

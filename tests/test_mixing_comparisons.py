@@ -7,7 +7,7 @@ from mixing_cases import batch, families, modalities, seeded, seeds, sizes
 from scipy import stats
 
 from powmix import CMixup, ManifoldMixup, ModalityDropout, MultiMix, PowMix, RegMixup
-from powmix.mixing.pairs import Pairs
+from powmix.mixing.convex import Pairs
 from powmix.mixing.powmix import Factors
 
 LIKELY = 1e-4

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from mixing_cases import batch, families, modalities, seeded, seeds, sizes
 
 from powmix import PowMix
-from powmix.mixing.attention import attention
-from powmix.mixing.powmix import Factors
+from powmix.mixing.powmix import Factors, attention
 
 properties = settings(max_examples=60, deadline=None, derandomize=True)
 switches = st.fixed_dictionaries(
@@ -18,7 +17,6 @@ switches = st.fixed_dictionaries(
         "mask_sharing": st.booleans(),
         "dynamic": st.booleans(),
         "p_scope": st.sampled_from(["element", "row"]),
-        "sampler": st.sampled_from(["auto", "dense", "sparse"]),
         "subset": st.sampled_from([(2, 4), (1, 1), (2, 8), (0.5, 100)]),
         "min_selected": st.sampled_from([1, 2]),
         "alpha": st.sampled_from([(0.5, 2.0), 1.0, 0.01]),

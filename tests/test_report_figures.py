@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import report_runs as fabricate
 
-from powmix.metrics.columns import MIXERS
+from powmix.mixing.registry import COLOURS
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report import analyses, page
 from powmix.report.__main__ import main
 from powmix.report.figures import architectures, entries, hull, hyperparameters, mixing_law, robustness, style
@@ -161,7 +162,7 @@ def test_an_analysis_of_one_seed_or_without_baseline_claims_nothing(tmp_path):
 def test_a_legend_fits_its_figure_and_the_papers_four_variants_one_line(mixers, columns):
     with style.context():
         figure, [axis] = style.panels(1)
-        for name in [*style.MIXER_COLORS][:mixers]:
+        for name in [*COLOURS][:mixers]:
             axis.plot([0, 1], label=MIXERS[name])
         style.legend(figure, [axis])
         figure.draw_without_rendering()

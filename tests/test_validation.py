@@ -27,7 +27,7 @@ def test_all_mistakes_are_named_in_one_message():
 @pytest.mark.parametrize(
     "override, expected",
     [
-        ("mixer.n_out=0", "mixer.n_out must be a whole number of at least 1, got 0"),
+        ("mixer.n_out=0", "mixer.n_out must be a whole number within [1, 65536], got 0"),
         ("mixer=powmx", "did you mean powmix?"),
         ("mixer.p_mx=0.2", "did you mean mixer.p_mix?"),
         ("seeds=0", "or a list of different seeds >= 0, got 0"),

@@ -14,7 +14,7 @@ from powmix.data.encoders import check_encoder
 from powmix.data.options import mistakes as dataset_mistakes
 from powmix.metrics.columns import keys
 from powmix.mistakes import Rule, broken, choice, is_count, nearest, optional, unknown
-from powmix.mixing import checks
+from powmix.mixing.options import mistakes as mixer_mistakes
 from powmix.training.settings import TASKS, Settings
 
 
@@ -87,7 +87,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[
         return found
     found += [
         *_training(config),
-        *_mixer(config["mixer"]),
+        *mixer_mistakes(config["mixer"], "mixer."),
         *_tracker(config["tracker"]),
         *dataset_mistakes(config["dataset"]),
     ]
@@ -102,11 +102,6 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
             Settings.from_config(**{name: config[name] for name in names})
         except ValueError as error:
             yield from str(error).removeprefix("training settings: ").split("; ")
-
-
-def _mixer(mixer: Mapping[str, Any]) -> Iterator[str]:
-    for error in checks.mistakes({key: value for key, value in mixer.items() if key != "name"}):
-        yield f"mixer.{error}"
 
 
 def _tracker(tracker: Mapping[str, Any]) -> Iterator[str]:

@@ -126,15 +126,6 @@ def metric(key: str) -> Metric:
 
 
 MODALITIES = {"text": "Text", "audio": "Audio", "vision": "Vision", "fusion": "Fusion"}
-MIXERS = {
-    "none": "no mixing",
-    "manifold_mixup": "Manifold MixUp",
-    "multimix": "MultiMix",
-    "powmix": "PowMix",
-    "c_mixup": "C-Mixup",
-    "regmixup": "RegMixup",
-    "modality_dropout": "Modality dropout",
-}
 MODELS = {
     "mult": "MulT",
     "lf_dnn": "LF-DNN",

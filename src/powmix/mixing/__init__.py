@@ -13,7 +13,7 @@
 
 Call it in training only; at validation and test leave it out. `mixed.weights` holds the matrices by modality (None
 for a clean mini-batch), `mixed.fallbacks` how often eq. (5) was undefined. `draw` and `apply` are the two halves of a
-call: everything random, and mixing with known parameters. Names are imported when first used.
+call: everything random, and mixing with known parameters. Classes are imported when first used, and torch with them.
 """
 
 from __future__ import annotations
@@ -21,51 +21,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from powmix.mixing.registry import MIXERS, build, defaults
+
 if TYPE_CHECKING:
-    from powmix.mixing.c_mixup import CMixup
-    from powmix.mixing.manifold_mixup import ManifoldMixup
-    from powmix.mixing.mixed import Mixed, Mixer, clean
-    from powmix.mixing.modality_dropout import ModalityDropout
-    from powmix.mixing.multimix import MultiMix
-    from powmix.mixing.none import NoMixer
-    from powmix.mixing.powmix import PowMix
-    from powmix.mixing.registry import NAMES, build, defaults
-    from powmix.mixing.regmixup import RegMixup
+    from powmix.mixing.c_mixup import CMixup as CMixup
+    from powmix.mixing.manifold_mixup import ManifoldMixup as ManifoldMixup
+    from powmix.mixing.mixer import Mixed as Mixed
+    from powmix.mixing.mixer import Mixer as Mixer
+    from powmix.mixing.mixer import NoMixer as NoMixer
+    from powmix.mixing.mixer import clean as clean
+    from powmix.mixing.modality_dropout import ModalityDropout as ModalityDropout
+    from powmix.mixing.multimix import MultiMix as MultiMix
+    from powmix.mixing.powmix import PowMix as PowMix
+    from powmix.mixing.regmixup import RegMixup as RegMixup
 
-HOMES = {
-    "Mixed": "mixed",
-    "Mixer": "mixed",
-    "clean": "mixed",
-    "PowMix": "powmix",
-    "MultiMix": "multimix",
-    "ManifoldMixup": "manifold_mixup",
-    "CMixup": "c_mixup",
-    "RegMixup": "regmixup",
-    "ModalityDropout": "modality_dropout",
-    "NoMixer": "none",
-    "NAMES": "registry",
-    "build": "registry",
-    "defaults": "registry",
-}
+MODULES = {row.class_name: row.module for row in MIXERS.values()} | dict.fromkeys(
+    ("Mixed", "Mixer", "clean"), "powmix.mixing.mixer"
+)
+"""Where each name lives that is imported when first used."""
 
-__all__ = [
-    "NAMES",
-    "CMixup",
-    "ManifoldMixup",
-    "Mixed",
-    "Mixer",
-    "ModalityDropout",
-    "MultiMix",
-    "NoMixer",
-    "PowMix",
-    "RegMixup",
-    "build",
-    "clean",
-    "defaults",
-]
+__all__ = ["MIXERS", "build", "defaults", *MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in HOMES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+    return getattr(import_module(MODULES[name]), name)

@@ -8,14 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from powmix.mixing.convex import assemble
+from powmix.mixing.convex import Pairs, assemble
 from powmix.mixing.draws import Concentration, beta, unit
-from powmix.mixing.mixed import Hidden, Mixed, Mixer
-from powmix.mixing.pairs import Pairs
+from powmix.mixing.mixer import Hidden, Mixed, Mixer
 
 
 class Partners(NamedTuple):
-    """noise_BB: standard Gumbel; lam_B: the weight of each example against its partner."""
+    """What is random in C-Mixup. noise_BB: standard Gumbel; lam_B: the weight of each example against its partner."""
 
     noise_BB: Tensor
     lam_B: Tensor
@@ -23,18 +22,19 @@ class Partners(NamedTuple):
 
 @dataclass(eq=False)
 class CMixup(Mixer):
-    """Regression: example i mixes with partner j, P(j | i) proportional to exp(-|y_i - y_j|^2 / (2 bandwidth^2)).
+    """Mix each example with a partner of a similar label, for regression. B mixed rows.
 
-    bandwidth: in label units. alpha: lam_i ~ Beta(alpha, alpha), one per pair; or the range alpha is drawn from.
-    Partners come from the mini-batch, not from the whole training set; therefore i is never its own partner, which
-    over a training set is rare by itself. B mixed rows.
+    Example i meets partner j with probability proportional to exp(-|y_i - y_j|^2 / (2 bandwidth^2)). Partners come
+    from the mini-batch, not from the whole training set; therefore i is never its own partner, which over a training
+    set is rare by itself. bandwidth: in label units. alpha: lam_i ~ Beta(alpha, alpha), one per pair; or the range
+    alpha is drawn from.
     """
 
     alpha: Concentration = 2.0
     bandwidth: float = 1.0
 
     def draw(self, hidden: Hidden, target: Tensor, generator: Generator | None) -> Partners:
-        """Gumbel noise: its sum with the log-probabilities has its maximum at a partner drawn by them."""
+        """Draw Gumbel noise: its sum with the log-probabilities has its maximum at a partner drawn by them."""
         size = target.shape[0]
         exponential_BB = -torch.log1p(-unit((size, size), generator))
         return Partners(-exponential_BB.log(), beta(self.alpha, (size,), generator))

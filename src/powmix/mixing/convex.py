@@ -1,21 +1,37 @@
 """Convex combinations of the mini-batch: from weight matrices to what fusion and the loss see, eqs. (7)-(9).
 
-Legend: G weight matrices (M, or 1 shared by all modalities), O generated rows, B mini-batch size.
+Legend: G weight matrices (M, or 1 shared by all modalities), O or R generated rows, B mini-batch size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from powmix.mixing.mixed import Hidden, Mixed, equal_weight
+from powmix.mixing.mixer import Hidden, Mixed, equal_weight
+
+
+class Pairs(NamedTuple):
+    """Row r is lam[r] of one example and 1 - lam[r] of another. first_R, second_R: indices into the mini-batch."""
+
+    first_R: Tensor
+    second_R: Tensor
+    lam_R: Tensor
+
+    def weights(self, size: int, device: torch.device) -> Tensor:
+        """The pairs as one weight matrix (1, R, B), shared by all modalities."""
+        first_R, second_R, lam_R = (part.to(device, non_blocking=True) for part in self)
+        examples = torch.arange(size, device=device)
+        lam_R1 = lam_R[:, None]
+        return (lam_R1 * (first_R[:, None] == examples) + (1 - lam_R1) * (second_R[:, None] == examples))[None]
 
 
 def combine(weights_OB: Tensor, values: Tensor) -> Tensor:
-    """W @ values along the first axis, computed in float32 or better, given in the values' dtype."""
+    """Multiply: W @ values along the first axis, computed in float32 or better, given in the values' dtype."""
     dtype = torch.promote_types(values.dtype, torch.float32)
     with without_autocast(values.device.type):
         rows = weights_OB.to(dtype) @ values.reshape(values.shape[0], -1).to(dtype)
@@ -23,7 +39,7 @@ def combine(weights_OB: Tensor, values: Tensor) -> Tensor:
 
 
 def without_autocast(device: str) -> AbstractContextManager[object]:
-    """Autocast would round the weights, and with them the labels, to bfloat16."""
+    """Switch autocast off: it would round the weights, and with them the labels, to bfloat16."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
@@ -36,7 +52,7 @@ def assemble(
     fallbacks: Mapping[str, Tensor | int] | None = None,
     mean_k: Tensor | None = None,
 ) -> Mixed:
-    """mixed_m = W_m H_m, y = mean_m W_m y, eqs. (7)-(9); rows weigh 1 / O.
+    """Mix hidden states and targets: mixed_m = W_m H_m, y = mean_m W_m y, eqs. (7)-(9); rows weigh 1 / O.
 
     add: the B clean rows come first, then the O mixed ones; the weights are [identity; W] and each group carries
     half of the loss: the mean of the two means. mean_k: survivors per row, counted from W where not given.

@@ -15,34 +15,34 @@ Concentration = float | tuple[float, float]
 
 
 def device_of(generator: Generator | None) -> torch.device:
-    """Where parameters are drawn: without a generator by torch's default one, on the CPU."""
+    """The device that parameters are drawn on: the generator's, or the CPU for torch's default one."""
     return generator.device if generator is not None else torch.device("cpu")
 
 
 def unit(shape: Sequence[int], generator: Generator | None) -> Tensor:
-    """U(0, 1)."""
+    """Draw U(0, 1)."""
     return torch.rand(tuple(shape), generator=generator, device=device_of(generator), dtype=torch.float32)
 
 
 def uniform(shape: Sequence[int], low: float, high: float, generator: Generator | None) -> Tensor:
-    """U(low, high)."""
+    """Draw U(low, high)."""
     return unit(shape, generator).mul_(high - low).add_(low)
 
 
 def concentrations(alpha: Concentration, shape: Sequence[int], generator: Generator | None) -> Tensor:
-    """alpha for each place: the constant (nothing is drawn), or U(low, high)."""
+    """Draw alpha for each place from U(low, high), or repeat the constant (nothing is drawn)."""
     if isinstance(alpha, tuple):
         return uniform(shape, *alpha, generator)
     return torch.full(tuple(shape), alpha, device=device_of(generator), dtype=torch.float32)
 
 
 def gamma(alpha: Tensor, generator: Generator | None) -> Tensor:
-    """Gamma(alpha, 1) variates shaped as alpha, at least SMALLEST."""
+    """Draw Gamma(alpha, 1) variates, shaped as alpha, at least SMALLEST."""
     return torch._standard_gamma(alpha.contiguous(), generator=generator).clamp_(min=SMALLEST)
 
 
 def beta(alpha: Concentration, shape: Sequence[int], generator: Generator | None) -> Tensor:
-    """Beta(alpha, alpha) variates: G1 / (G1 + G2) of two Gamma variates of one concentration."""
+    """Draw Beta(alpha, alpha) variates: G1 / (G1 + G2) of two Gamma variates of one concentration."""
     alpha_ = concentrations(alpha, shape, generator)
     first, second = gamma(alpha_, generator), gamma(alpha_, generator)
     return first / (first + second)

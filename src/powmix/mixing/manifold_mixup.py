@@ -8,18 +8,18 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from powmix.mixing.convex import assemble
+from powmix.mixing.convex import Pairs, assemble
 from powmix.mixing.draws import Concentration, beta, device_of
-from powmix.mixing.mixed import Hidden, Mixed, Mixer
-from powmix.mixing.pairs import Pairs
+from powmix.mixing.mixer import Hidden, Mixed, Mixer
 
 
 @dataclass(eq=False)
 class ManifoldMixup(Mixer):
-    """Two mini-batches are loaded, n = 2B examples; row i mixes example i with i + n / 2, lam_i ~ Beta(alpha, alpha).
+    """Load two mini-batches, n = 2B examples, and mix their halves: row i is of the examples i and i + n / 2.
 
-    One lam per pair, the same in all modalities; n / 2 mixed rows, so an epoch has half the steps. Odd n: the last
-    example has no partner and stays clean; n = 1: clean. alpha: concentration, or the range it is drawn from.
+    lam_i ~ Beta(alpha, alpha) for each pair, the same in all modalities (our reading), eqs. (1), (2). n / 2 mixed rows,
+    so an epoch has half the steps. Odd n: the last example has no partner and stays clean; n = 1: clean.
+    alpha: concentration, or the range it is drawn from.
     """
 
     batch_factor: ClassVar[int] = 2

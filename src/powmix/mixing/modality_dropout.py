@@ -10,21 +10,21 @@ from torch import Generator, Tensor
 
 from powmix.mixing.convex import check, spread
 from powmix.mixing.draws import device_of, unit
-from powmix.mixing.mixed import Hidden, Mixed, Mixer, equal_weight
+from powmix.mixing.mixer import Hidden, Mixed, Mixer, equal_weight
 
 
 class Losses(NamedTuple):
-    """lost_B: index of the modality each example loses, -1 for none."""
+    """What is random in modality dropout. lost_B: index of the modality each example loses, -1 for none."""
 
     lost_B: Tensor
 
 
 @dataclass(eq=False)
 class ModalityDropout(Mixer):
-    """With probability p an example's hidden vector of one modality, chosen uniformly, is set to 0; no rescaling.
+    """Set some hidden vectors to 0: with probability p, an example's vector of one modality, chosen uniformly.
 
-    Rows and targets stay the examples' own, so the weights are the identity although the hidden states changed.
-    A lone modality is never dropped.
+    Nothing is rescaled. Rows and targets stay the examples' own, so the weights are the identity although the
+    hidden states changed. A lone modality is never dropped.
     """
 
     p: float = 0.2

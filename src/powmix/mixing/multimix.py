@@ -8,14 +8,15 @@ from torch import Generator, Tensor
 
 from powmix.mixing.convex import assemble
 from powmix.mixing.draws import Concentration, concentrations, gamma
-from powmix.mixing.mixed import Hidden, Mixed, Mixer
+from powmix.mixing.mixer import Hidden, Mixed, Mixer
 
 
 @dataclass(eq=False)
 class MultiMix(Mixer):
-    """Lambda[k] ~ Dir(alpha[k]), alpha[k] ~ U(0.5, 2) per generated row; one Lambda for all modalities.
+    """Mix the whole mini-batch into each of n_out rows, with one Lambda for all modalities.
 
-    n_out: generated rows O. alpha: Dirichlet concentration, or the range it is drawn from.
+    Lambda[k] ~ Dir(alpha[k]) with alpha[k] ~ U(0.5, 2) for each row k, eqs. (3), (4). n_out: generated rows O. alpha:
+    Dirichlet concentration, or the range it is drawn from.
     Equal to PowMix(anisotropic=False, reweight="uniform", dynamic=False), draw for draw.
     """
 
@@ -23,7 +24,7 @@ class MultiMix(Mixer):
     alpha: Concentration = (0.5, 2.0)
 
     def draw(self, hidden: Hidden, target: Tensor, generator: Generator | None) -> Tensor:
-        """lam_OB: Gamma variates, the Dirichlet's unnormalised weights."""
+        """Draw lam_OB: Gamma variates, the Dirichlet's unnormalised weights."""
         alpha_O1 = concentrations(self.alpha, (self.n_out, 1), generator)
         return gamma(alpha_O1.expand(self.n_out, target.shape[0]), generator)
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from powmix.mixing.convex import assemble
+from powmix.mixing.convex import Pairs, assemble
 from powmix.mixing.draws import Concentration, beta, device_of
-from powmix.mixing.mixed import Hidden, Mixed, Mixer
-from powmix.mixing.pairs import Pairs
+from powmix.mixing.mixer import Hidden, Mixed, Mixer
 
 
 @dataclass(eq=False)
 class RegMixup(Mixer):
-    """B clean rows, then B mixed ones: example i with a random permutation's, lam_i ~ Beta(alpha, alpha) per pair.
+    """Add B mixed rows to the B clean ones: example i with a permutation's, lam_i ~ Beta(alpha, alpha) per pair.
 
     The loss is the mean of the clean mean and the mixed mean: the paper's sum with eta = 1, up to the factor 2.
     alpha: concentration (large: lam near 1/2), or the range it is drawn from.

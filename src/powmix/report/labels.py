@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from powmix.metrics.columns import MIXERS
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.runs.records import Record
 
 # Overrides that name the row already, or do not change the science.

@@ -8,8 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
+from powmix.metrics.columns import COLUMNS, DATASETS, MODELS, Metric, convention, metric
 from powmix.metrics.statistics import MOST_SEEDS, Comparison, seeds_needed
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report.lines import MISSING, Text, text_of
 from powmix.report.published import Published, PublishedRow, PublishedTable
 from powmix.report.table import Row, Table

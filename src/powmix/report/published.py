@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric, metric
+from powmix.metrics.columns import DATASETS, MODELS, Metric, metric
 from powmix.mistakes import broken, choice, refuse
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report.table import Row, fraction
 from powmix.runs.records import Record
 

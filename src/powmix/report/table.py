@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
+from powmix.metrics.columns import COLUMNS, DATASETS, MODELS, Metric, convention, metric
 from powmix.metrics.statistics import Comparison, Summary, compare, correct, summarise
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report import labels
 from powmix.runs.records import Record
 

@@ -8,8 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric
+from powmix.metrics.columns import DATASETS, MODELS, Metric
 from powmix.metrics.statistics import summarise
+from powmix.mixing.registry import COLOURS
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report import labels
 from powmix.report.figures import style
 from powmix.report.table import Table, fraction
@@ -163,8 +165,8 @@ def _line(axes: Axes, x: Sequence[float], series: Series, m: Metric, color: str,
 def _baseline(axes: Axes, series: Series, m: Metric) -> None:
     if series.baseline is not None and series.baseline.values(m.key):
         mean, std = _spread(series.baseline, m)
-        axes.axhline(mean, color=style.MIXER_COLORS["none"], linestyle=(0, (2.5, 1.5)), label="no mixing", zorder=2)
-        axes.axhspan(mean - std, mean + std, color=style.MIXER_COLORS["none"], alpha=0.08, linewidth=0)
+        axes.axhline(mean, color=COLOURS["none"], linestyle=(0, (2.5, 1.5)), label="no mixing", zorder=2)
+        axes.axhspan(mean - std, mean + std, color=COLOURS["none"], alpha=0.08, linewidth=0)
 
 
 def _bars(axes: Axes, series: Sequence[Series], m: Metric) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from powmix.metrics.columns import MIXERS
+from powmix.mixing.registry import COLOURS
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report.figures import style
 from powmix.report.table import Table
 from powmix.runs.records import Record
@@ -113,7 +114,7 @@ def _selected(axes: Axes, law: Law, rng: np.random.Generator) -> None:
     k_O = masks(law, N_BATCHES * N_OUT, rng).sum(axis=1)
     share_K = np.bincount(k_O, minlength=law.batch_size + 1) / len(k_O)
     last = min(law.batch_size, int(np.flatnonzero(share_K > 1e-4).max()) + 1)
-    axes.bar(range(1, last + 1), share_K[1 : last + 1], 0.72, color=style.MIXER_COLORS["powmix"], alpha=0.85)
+    axes.bar(range(1, last + 1), share_K[1 : last + 1], 0.72, color=COLOURS["powmix"], alpha=0.85)
     if law.dynamic and law.p_scope == "element":
         exact_K = exact_selected(law)[1 : last + 1]
         axes.plot(range(1, last + 1), exact_K, "o", color=style.INK, markersize=4, label="truncated Binomial")
@@ -130,5 +131,5 @@ def _labels(axes: Axes, law: Law, y_N: np.ndarray, rng: np.random.Generator) -> 
     axes.fill_between(middle, density, step="mid", color=style.SOFT, alpha=0.22, linewidth=0, label="labels")
     for name in ("manifold_mixup", "multimix", "powmix"):
         density, _ = np.histogram(mixed_labels(name, law, y_N, rng), edges, density=True)
-        axes.plot(middle, density, color=style.MIXER_COLORS[name], label=MIXERS[name])
+        axes.plot(middle, density, color=COLOURS[name], label=MIXERS[name])
     axes.set(title="What becomes of the labels", xlabel="label", ylabel="density")

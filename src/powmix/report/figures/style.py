@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from powmix.metrics.columns import Metric
+from powmix.mixing.registry import COLOURS
 from powmix.report.table import Table
 from powmix.runs.records import Record
 
@@ -27,15 +28,6 @@ SOFT = "#6e7787"
 RULE = "#d5dae2"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#b8a000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-MIXER_COLORS = {
-    "none": "#707a89",
-    "powmix": PALETTE[0],
-    "manifold_mixup": PALETTE[1],
-    "multimix": PALETTE[2],
-    "c_mixup": PALETTE[3],
-    "regmixup": PALETTE[4],
-    "modality_dropout": PALETTE[5],
-}
 
 PAD = 0.05  # inches around every panel
 SPACING = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.5}  # of a legend, in its font's sizes
@@ -79,7 +71,7 @@ def color(record: Record, index: int = 0) -> str:
     """A mixer keeps its colour in every figure; ablations and unknown mixers take the palette's by index."""
     if record.ablation:
         return PALETTE[(index + 1) % len(PALETTE)]
-    return MIXER_COLORS.get(record.mixer, PALETTE[index % len(PALETTE)])
+    return COLOURS.get(record.mixer, PALETTE[index % len(PALETTE)])
 
 
 def colors(records: list[Record]) -> list[str]:

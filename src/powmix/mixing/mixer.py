@@ -1,4 +1,4 @@
-"""The one interface of every mixer: draw parameters, apply them, or both in a call."""
+"""What every mixer is: it draws parameters, applies them, or does both in a call. Here is the one that does nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from powmix.mixing.checks import mistakes, refuse
+from powmix.mistakes import refuse
 from powmix.mixing.draws import unit
+from powmix.mixing.options import mistakes
 
 Hidden = Mapping[str, Tensor]
 
@@ -56,7 +57,7 @@ class Mixer:
 
     p_mix: probability that a mini-batch is mixed. start_epoch: clean epochs before.
     batch_factor: how many mini-batches' worth of examples one step loads (Manifold MixUp: 2).
-    A mixer is a dataclass of its options; ValueError lists every option that is not allowed (`checks.RULES`).
+    A mixer is a dataclass of its options; ValueError lists every option that is not allowed (`options.RULES`).
     """
 
     batch_factor: ClassVar[int] = 1
@@ -65,7 +66,7 @@ class Mixer:
 
     def __post_init__(self) -> None:
         options = {option.name: getattr(self, option.name) for option in fields(self)}
-        refuse(type(self).__name__, mistakes(options))
+        refuse(mistakes(options), type(self).__name__)
         for name, value in options.items():
             if isinstance(value, Sequence) and not isinstance(value, str):
                 setattr(self, name, tuple(value))
@@ -96,3 +97,13 @@ class Mixer:
     def apply(self, parameters: Any, hidden: Hidden, target: Tensor) -> Mixed:
         """Mix with known parameters: no randomness."""
         raise NotImplementedError
+
+
+@dataclass(eq=False)
+class NoMixer(Mixer):
+    """The baseline: every mini-batch stays clean and nothing is drawn, whatever p_mix a sweep sets for all mixers."""
+
+    p_mix: float = 0.0
+
+    def flip(self, generator: Generator | None, size: int, epoch: int | None = None) -> bool:
+        return False
