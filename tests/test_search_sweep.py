@@ -12,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from powmix.search.storage import load_study
+from powmix.search.trials import status_of
 
 APP = Path(__file__).with_name("search_app.py")
 SPACE = "x=interval(0.0,1.0)"
@@ -120,7 +121,7 @@ def test_an_interrupted_search_gives_its_trial_back_and_continues(tmp_path):
 def test_failed_nan_and_pruned_trials_are_told_apart_and_cost_one_trial_each(tmp_path):
     text = run(tmp_path, "hydra.sweeper.n_trials=5", "raise_at=[0]", "nan_at=[1]", "prune_at=[2]")
     found = trials(tmp_path)
-    assert [trial.user_attrs["status"] for trial in found] == ["failed", "nan", "pruned", "complete", "complete"]
+    assert [status_of(trial) for trial in found] == ["failed", "nan", "pruned", "complete", "complete"]
     assert [trial.state.name for trial in found] == ["FAIL", "FAIL", "PRUNED", "COMPLETE", "COMPLETE"]
     assert "ArithmeticError: told to fail" in found[0].user_attrs["error"]
     assert "2 complete, 1 failed, 1 nan, 1 pruned" in text
@@ -193,7 +194,7 @@ def test_a_trial_that_kills_its_process_each_time_fails_in_the_end(tmp_path):
         process.kill()
         process.communicate()
     run(tmp_path, "hydra.sweeper.n_trials=2", "hydra.sweeper.max_deaths=2", "seconds=1")
-    assert [trial.user_attrs["status"] for trial in trials(tmp_path)] == ["died", "complete"]
+    assert [status_of(trial) for trial in trials(tmp_path)] == ["died", "complete"]
 
 
 def test_each_running_trial_has_a_place_on_a_gpu_of_its_own(tmp_path, monkeypatch):

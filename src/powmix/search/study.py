@@ -170,6 +170,7 @@ class StudySweep(Sweeper):
             trials = Trials(
                 study,
                 self.url,
+                self.space.distributions,
                 self.n_trials,
                 self._plan,
                 lambda trial: self._sample(trial, seed),

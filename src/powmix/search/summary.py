@@ -11,7 +11,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from powmix.search.space import over
-from powmix.search.trials import ERROR, LABEL, OVERRIDES, STATUS, VALUE
+from powmix.search.trials import ERROR, LABEL, OVERRIDES, VALUE, status_of
 
 BASELINE = "baseline"
 
@@ -35,12 +35,12 @@ class Summary:
 
     def counts(self) -> dict[str, int]:
         """How many trials ended in each way, e.g. {"complete": 10, "pruned": 1, "failed": 1}."""
-        return dict(Counter(trial.user_attrs.get(STATUS, trial.state.name.lower()) for trial in self.trials))
+        return dict(Counter(status_of(trial) for trial in self.trials))
 
     def lines(self) -> list[str]:
         counted = ", ".join(f"{count} {status}" for status, count in sorted(self.counts().items()))
         lines = [f"study {self.study.study_name}: {len(self.trials)} trials: {counted}"]
-        lines += [f"  trial {t.number} {t.user_attrs[STATUS]}: {_first_line(t)}" for t in self.trials if _went_wrong(t)]
+        lines += [f"  trial {t.number} {status_of(t)}: {_first_line(t)}" for t in self.trials if _went_wrong(t)]
         best = self.best
         if best is None:
             return [*lines, "no trial was completed, so there is no best one"]
@@ -101,7 +101,7 @@ def _name(trial: FrozenTrial) -> str:
 
 
 def _went_wrong(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get(STATUS) in ("failed", "nan", "died")
+    return status_of(trial) in ("failed", "nan", "died")
 
 
 def _first_line(trial: FrozenTrial) -> str:

@@ -1,8 +1,11 @@
 """Who runs which trial: every process takes the next one of a study, and a dead process's trial is asked again.
 
-A trial is made when it is taken, under the study's lock, and sampled after the lock is given back. The process that
-takes it writes its name on it before the trial runs. A trial whose process died goes back to the queue with its number
-and its parameters, so numbers are never skipped and none is run twice to its end.
+A trial is made when it is taken, under the study's lock, and sampled after the lock is given back. It carries the name
+of the process that runs it. A trial whose process died waits again with its number and its parameters, so numbers are
+never skipped and none is run twice to its end.
+
+This writes to Optuna's storage itself. Study.ask and Study.tell read the queue and the trial again each time: with them
+16 workers on PostgreSQL end 6.8 trials of one second a second, so 11.6 (two cores).
 """
 
 import logging
@@ -16,11 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from powmix.search.launching import DEATHS, Outcome
-from powmix.search.storage import exclusive, open_storage, patiently, storage_errors
+from powmix.search.storage import exclusive, patiently, storage_errors
 
 log = logging.getLogger(__name__)
 OWNER, BEAT, STATUS, ERROR = "owner", "beat", "status", "error"
@@ -37,26 +41,28 @@ class Plan(NamedTuple):
 class Trials:
     """The trials of one study that this process may run, runs (one at a time), or waits for.
 
-    Args: url: the study's storage; n_trials: total over all processes; plan: what the next trial is, given those there
-    are, or None when there is nothing left to try; sample: chooses the parameters of a trial that was taken;
-    max_deaths: how often a trial is asked; grace: seconds without a heartbeat after which another machine's process
-    counts as dead. Errors: StorageAway.
+    Args: url: the study's storage; space: what is searched; n_trials: total over all processes; plan: what the next
+    trial is, given those there are, or None when there is nothing left to try; sample: chooses the parameters of a
+    trial that was taken; max_deaths: how often a trial is asked; grace: seconds without a heartbeat after which
+    another machine's process counts as dead. Errors: StorageAway.
     """
 
     def __init__(
         self,
         study: Study,
         url: str,
+        space: Mapping[str, BaseDistribution],
         n_trials: int,
         plan: Callable[[Sequence[FrozenTrial]], Plan | None],
         sample: Callable[[Trial], None],
         max_deaths: int,
         grace: float,
     ) -> None:
-        self.study, self.url, self.n_trials, self.plan, self.sample = study, url, n_trials, plan, sample
+        self.study, self.url, self.space, self.n_trials = study, url, space, n_trials
+        self.plan, self.sample = plan, sample
         self.max_deaths, self.grace = max_deaths, grace
         self.token = uuid.uuid4().hex
-        self._storage = open_storage(url)
+        self._storage = study._storage  # with the cache that Optuna puts before a database
         self._seen: dict[int, tuple[object, float]] = {}
 
     def take(self) -> Trial | None:
@@ -87,25 +93,34 @@ class Trials:
 
     def _take_and_sample(self) -> Trial | None:
         with self._exclusive():
-            trial = self._take()
-        if trial is not None:
-            self.sample(trial)
+            trial_id = self._take()
+        if trial_id is None:
+            return None
+        trial = Trial(self.study, trial_id)
+        self.sample(trial)
         return trial
 
-    def _take(self) -> Trial | None:
+    def _take(self) -> int | None:
         trials = self._trials()
         freed = [trial for trial in trials if trial.state == TrialState.RUNNING and self._free_if_dead(trial)]
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING] + freed
         owner = {**this_process()._asdict(), "token": self.token}
-        # The name first: a process killed between the two writes must not leave a running trial of nobody.
         if waiting:
-            first = min(waiting, key=lambda trial: trial.number)
-            self._storage.set_trial_user_attr(id_of(first), OWNER, owner)
-        elif (plan := self._next(trials)) is not None:
-            self.study.enqueue_trial(dict(plan.params), user_attrs={**plan.attributes, OWNER: owner})
-        else:
+            first = id_of(min(waiting, key=lambda trial: trial.number))
+            # The name first: a process killed between the two writes must not leave a running trial of nobody.
+            self._storage.set_trial_user_attr(first, OWNER, owner)
+            self._storage.set_trial_state_values(first, TrialState.RUNNING)
+            return first
+        plan = self._next(trials)
+        if plan is None:
             return None
-        return self.study.ask()  # of all that wait, the one with the lowest number
+        made = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(plan.params),
+            distributions={name: self.space[name] for name in plan.params},
+            user_attrs={**plan.attributes, OWNER: owner},
+        )
+        return self._storage.create_new_trial(self.study._study_id, made)
 
     def _next(self, trials: Sequence[FrozenTrial]) -> Plan | None:
         return self.plan(trials) if len(trials) < self.n_trials else None
@@ -117,15 +132,19 @@ class Trials:
                 return True  # an earlier try had reached the storage before it went away
             if not self._is_mine(now):
                 return False
+            state, value = outcome.state, outcome.value
+            if state == TrialState.PRUNED:
+                value = now.intermediate_values.get(now.last_step)
+            outside = now.user_attrs.get(OUTSIDE) and state == TrialState.COMPLETE
+            if outside:
+                # Samplers look at complete trials and must not see it: its parameters are not in the space.
+                self._storage.set_trial_user_attr(id_of(trial), VALUE, value)
+                state, value = TrialState.FAIL, None
+            if outside or state == TrialState.FAIL:
+                self._storage.set_trial_user_attr(id_of(trial), STATUS, outcome.status)
             if outcome.error is not None:
-                trial.set_user_attr(ERROR, outcome.error)
-            trial.set_user_attr(STATUS, outcome.status)
-            if now.user_attrs.get(OUTSIDE) and outcome.value is not None:
-                # Its parameters are not in the space: samplers, which look at complete trials, must not see it.
-                trial.set_user_attr(VALUE, outcome.value)
-                self.study.tell(trial, state=TrialState.FAIL)
-            else:
-                self.study.tell(trial, outcome.value, outcome.state)
+                self._storage.set_trial_user_attr(id_of(trial), ERROR, outcome.error)
+            self._storage.set_trial_state_values(id_of(trial), state, None if value is None else [value])
         return True
 
     def _exclusive(self):
@@ -227,6 +246,11 @@ def started(pid: int) -> str:
     except (OSError, ValueError):
         return ""
     return "" if state in "ZX" else fields[18]
+
+
+def status_of(trial: FrozenTrial) -> str:
+    """How a trial ended: complete, pruned, nan, failed or died."""
+    return trial.user_attrs.get(STATUS, trial.state.name.lower())
 
 
 def id_of(trial: Trial | FrozenTrial) -> int:
