@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint gallery
+.PHONY: demo test test-all test-cluster lint gallery
 
 demo: $(VENV)/.installed
 	$(BIN)/powmix -m sweeps=demo hydra/launcher=processes hydra.launcher.n_jobs=2
@@ -13,7 +13,12 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray]"
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python -m pytest -n 2 -m "not cluster"
+
+# Real engines on this machine, started and ended by the tests: needs Debian's package postgresql.
+test-cluster: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check psycopg2-binary
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
