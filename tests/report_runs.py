@@ -179,8 +179,8 @@ def write_sweep(root: Path, name: str, runs: list[Path | None], failures: dict[i
     return folder
 
 
-def write_analyses(run: Path, errors: dict[int, float], keys=MOSI, repetitions: int = 2) -> None:
-    """analysis/*.json of a run, p = 0 equal to its test metrics."""
+def write_analyses(run: Path, errors: dict[int, float], keys=MOSI, repetitions: int = 2, slope: float = 0.0) -> None:
+    """analysis/*.json of a run, p = 0 equal to its test metrics; errors grow by `slope` faster over p."""
     rows: dict[str, list[dict]] = {"unimodal": [], "noise": [], "dominance": [], "regularity": []}
     for seed, error in errors.items():
         for target, worse in (("text", 0.08), ("audio", 0.5), ("vision", 0.55), ("fusion", 0.0)):
@@ -189,7 +189,7 @@ def write_analyses(run: Path, errors: dict[int, float], keys=MOSI, repetitions: 
             for i, kind in enumerate(kinds):
                 for p in (0.0, 0.1, 0.2, 0.3, 0.4):
                     for repetition in range(repetitions):
-                        found = metrics(error + p * (0.5 + 0.2 * i) + 0.01 * p * repetition, keys)
+                        found = metrics(error + p * (0.5 + slope + 0.2 * i) + 0.01 * p * repetition, keys)
                         rows[name].append({"seed": seed, "repetition": repetition, "kind": kind, "p": p, **found})
         rows["regularity"].append({"seed": seed, "label_spread": error / 2, "effective_number": 3 - error})
     (run / "analysis").mkdir(exist_ok=True)

@@ -4,8 +4,9 @@ import pytest
 import report_runs as fabricate
 from test_report_paper import write_tables
 
+from powmix.metrics import statistics
 from powmix.metrics.columns import metric
-from powmix.report import claims, published, statistics
+from powmix.report import claims, published
 from powmix.report.__main__ import main
 from powmix.report.contests import Contest, decide
 from powmix.report.published import Published

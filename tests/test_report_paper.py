@@ -7,7 +7,8 @@ import pytest
 import report_runs as fabricate
 import yaml
 
-from powmix.report import published, statistics
+from powmix.metrics import statistics
+from powmix.report import published
 from powmix.report.__main__ import main
 from powmix.report.lines import lines
 from powmix.report.paper_tables import needs, paper_tables
