@@ -67,7 +67,7 @@ def _analyse(options: argparse.Namespace) -> int:
     records = _finished(options.paths)
     from powmix.analysis.progress import Progress
     from powmix.analysis.running import run
-    from powmix.analysis.summary import table
+    from powmix.analysis.overview import table
 
     results: dict[str, list[tuple[Record, list[dict[str, Any]]]]] = {name: [] for name in names}
     failed = False

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from powmix.tracking.terminal import ProgressBars, QuietLines
+from powmix.tracking.bars import ProgressBars, QuietLines
 from powmix.training.listener import Listener, Pruned
 
 __all__ = ["Listener", "Listeners", "chosen", "listening"]
