@@ -24,7 +24,9 @@ class Rule(NamedTuple):
 
 def is_number(value: Any) -> bool:
     """A finite number; true and false are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return isinstance(value, Integral) or math.isfinite(value)
 
 
 def is_count(value: Any, least: int = 0) -> bool:
