@@ -5,7 +5,7 @@ import report_runs as fabricate
 from test_report_paper import write_tables
 
 from powmix.metrics.columns import metric
-from powmix.report import claims, published, statistics
+from powmix.report import claims, published, significance
 from powmix.report.__main__ import main
 from powmix.report.contests import Contest, decide
 from powmix.report.published import Published
@@ -59,8 +59,8 @@ def test_a_claim_is_not_reproduced_where_a_contest_is_significantly_lost_after_h
 
 def test_the_seeds_that_would_decide_come_from_the_printed_difference_and_our_spread():
     unsure = {s: gain - 0.025 for s, gain in LUCK.items()}
-    spread = statistics.compare(unsure, dict.fromkeys(unsure, 0.0), True).std
-    more = statistics.seeds_needed(0.004, spread) - 5
+    spread = significance.compare(unsure, dict.fromkeys(unsure, 0.0), True).std
+    more = significance.seeds_needed(0.004, spread) - 5
     assert decide([contest(unsure, printed=-0.004)]).verdict == f"undecided (needs about {more} more seeds)"
     assert decide([contest({s: -g for s, g in unsure.items()})]).verdict == "undecided (needs a great many more seeds)"
     assert decide([contest({1: 0.1})]).verdict == "undecided (needs about 2 more seeds)"
@@ -68,7 +68,7 @@ def test_the_seeds_that_would_decide_come_from_the_printed_difference_and_our_sp
 
 def test_one_contest_shows_its_difference_and_interval():
     finding = decide([contest(LUCK)])
-    interval = statistics.student_interval([-gain for gain in LUCK.values()])
+    interval = significance.student_interval([-gain for gain in LUCK.values()])
     assert finding.ours == "here: MAE −0.030"
     assert finding.interval == f"[{MAE.show_difference(interval[0])}, {MAE.show_difference(interval[1])}]"
 

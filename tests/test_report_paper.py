@@ -7,7 +7,7 @@ import pytest
 import report_runs as fabricate
 import yaml
 
-from powmix.report import published, statistics
+from powmix.report import published, significance
 from powmix.report.__main__ import main
 from powmix.report.lines import lines
 from powmix.report.paper_tables import needs, paper_tables
@@ -160,8 +160,8 @@ def test_the_values_a_search_has_found_are_read_beside_the_sweeps(tmp_path):
 
 @pytest.mark.parametrize(("effect", "seeds"), [(2.0, 5), (1.0, 10), (0.5, 34), (0.2, 199)])
 def test_seeds_needed_are_the_textbooks(effect, seeds):
-    assert statistics.seeds_needed(-0.3 * effect, 0.3) == seeds
-    assert statistics.power(effect, seeds) >= 0.8 > statistics.power(effect, seeds - 1)
+    assert significance.seeds_needed(-0.3 * effect, 0.3) == seeds
+    assert significance.power(effect, seeds) >= 0.8 > significance.power(effect, seeds - 1)
 
 
 def test_power_is_what_simulated_experiments_find():
@@ -170,12 +170,12 @@ def test_power_is_what_simulated_experiments_find():
 
     d_RN = np.random.default_rng(0).normal(1.0, 1.0, (20_000, 8))
     rejected = stats.ttest_1samp(d_RN, 0, axis=1).pvalue < 0.05
-    assert statistics.power(1.0, 8) == pytest.approx(rejected.mean(), abs=0.01)
+    assert significance.power(1.0, 8) == pytest.approx(rejected.mean(), abs=0.01)
 
 
 def test_no_difference_and_no_spread_need_no_search():
-    assert statistics.seeds_needed(0.0, 1.0) == statistics.seeds_needed(1e-9, 1.0) == float("inf")
-    assert statistics.seeds_needed(0.1, 0.0) == 2
+    assert significance.seeds_needed(0.0, 1.0) == significance.seeds_needed(1e-9, 1.0) == float("inf")
+    assert significance.seeds_needed(0.1, 0.0) == 2
 
 
 def test_the_seeds_that_a_published_gain_needs_are_said_or_that_our_spread_is_unknown(tmp_path):
@@ -189,6 +189,6 @@ def test_the_seeds_that_a_published_gain_needs_are_said_or_that_our_spread_is_un
         "our spread is unknown (paired seeds of ours: 1); "
         "MAE −0.016: our spread is unknown (paired seeds of ours: 1)"
     )
-    spread = statistics.compare({s: -d for s, d in luck.items()}, dict.fromkeys(luck, 0.0), False).std
-    seeds = statistics.seeds_needed(0.927 - 0.904, spread)
+    spread = significance.compare({s: -d for s, d in luck.items()}, dict.fromkeys(luck, 0.0), False).std
+    seeds = significance.seeds_needed(0.927 - 0.904, spread)
     assert f"MAE −0.023: needs about {seeds} seeds (we have 5)" in powmix

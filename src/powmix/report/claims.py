@@ -17,7 +17,7 @@ from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric, metric
 from powmix.report.analyses import KINDS, answer, by_seed, curve
 from powmix.report.contests import NOT, NOT_RUN, REPRODUCED, UNDECIDED, Contest, Finding, Seeds, decide, undecided
 from powmix.report.published import Published, PublishedRow, statements
-from powmix.report.statistics import BOOTSTRAP_SEED, Comparison, compare, seeds_needed
+from powmix.report.significance import BOOTSTRAP_SEED, Comparison, compare, seeds_needed
 from powmix.report.table import Row, Table, fraction
 from powmix.report.verdict import show_interval
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from powmix.metrics.columns import Metric
-from powmix.report.statistics import Comparison, compare, correct, seeds_needed
+from powmix.report.significance import Comparison, compare, correct, seeds_needed
 from powmix.report.verdict import ALPHA, show_interval
 
 REPRODUCED, NOT, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"

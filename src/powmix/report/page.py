@@ -14,7 +14,7 @@ from powmix.report.lines import Line, Text
 from powmix.report.paper_tables import PaperTable, needs, paper_tables
 from powmix.report.published import Published
 from powmix.report.run_cards import anchor, fallback_table, run_card
-from powmix.report.statistics import MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
+from powmix.report.significance import MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
 from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import ALPHA, show_interval, verdicts
 from powmix.runs.collection import Collection, Failure

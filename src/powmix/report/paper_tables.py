@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
 from powmix.report.lines import MISSING, Text, text_of
 from powmix.report.published import Published, PublishedRow, PublishedTable
-from powmix.report.statistics import MIN_INTERVAL, MOST_SEEDS, Comparison, seeds_needed
+from powmix.report.significance import MIN_INTERVAL, MOST_SEEDS, Comparison, seeds_needed
 from powmix.report.table import Row, Table
 
 SWITCHES = {"Aniso.": "anisotropic", "Reweight": "reweight", "M.Share": "mask_sharing", "D.Mix": "dynamic"}

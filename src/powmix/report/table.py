@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from powmix.metrics.columns import COLUMNS, DATASETS, MIXERS, MODELS, Metric, convention, metric
 from powmix.report import labels
-from powmix.report.statistics import Comparison, Summary, compare, correct, summarise
+from powmix.report.significance import Comparison, Summary, compare, correct, summarise
 from powmix.runs.records import Record
 
 DRAWN = {

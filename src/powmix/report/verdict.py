@@ -1,10 +1,10 @@
-"""One honest sentence per mixer: helps, hurts, or cannot be told from its baseline with these seeds."""
+"""One sentence per mixer: it helps, it hurts, or these seeds cannot tell it from its baseline."""
 
 from collections import defaultdict
 from statistics import fmean
 
 from powmix.metrics.columns import Metric
-from powmix.report.statistics import MIN_INTERVAL, Comparison
+from powmix.report.significance import MIN_INTERVAL, Comparison
 from powmix.report.table import Row, Table
 
 ALPHA = 0.05

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from powmix.metrics.columns import COLUMNS, convention
 from powmix.search.space import key_of
 
 LINK = ("trial", "hydra")
 FALLBACKS = ("mixing/attention_rate", "mixing/dropped_rate")
-TABLE = ("MAE", "Corr", "Mult_acc_7", "Mult_acc_5", "Non0_acc_2", "Non0_F1_score")
-SIMS_TABLE = ("MAE", "Corr", "Mult_acc_5", "Mult_acc_3", "Mult_acc_2", "F1_score")
-CLASS_TABLE = ("Accuracy", "Weighted_F1", "Loss")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,7 +51,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         "name": sweep.get("name") or folder.resolve().name,
         "varied": varied(sweep["jobs"]),
         "objective": next((result["objective_metric"] for result in found if result.get("objective_metric")), "MAE"),
-        "metrics": _table_of(metrics),
+        "metrics": [m.key for m in COLUMNS[convention(metrics)]],
     }
 
 
@@ -174,11 +172,6 @@ def _bars(title: str, metric: str, groupby: Any):
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
     )
-
-
-def _table_of(known: set[str]) -> list[str]:
-    tables = (CLASS_TABLE, SIMS_TABLE, TABLE)
-    return list(next((table for table in tables if known and known >= set(table)), TABLE))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from powmix.metrics.columns import DATASETS, MIXERS, MODELS, Metric
 from powmix.report import labels
 from powmix.report.figures import style
-from powmix.report.statistics import summarise
+from powmix.report.significance import summarise
 from powmix.report.table import Table, fraction
 from powmix.runs.records import Record
 

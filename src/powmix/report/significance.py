@@ -1,6 +1,6 @@
 """Statistics over seeds: spread, bootstrap intervals, paired comparisons with the baseline, Holm's correction.
 
-With few seeds a p-value is theatre; below the minima here a comparison says so instead (`reason`).
+Below the minima here, an interval or a p-value says nothing: a comparison then gives the reason instead (`reason`).
 """
 
 import math
