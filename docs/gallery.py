@@ -176,11 +176,11 @@ def section(exhibit: Exhibit, table: str) -> str:
 def verdicts(analyses: Sequence[str], table: str) -> str:
     """The report's sentences on these analyses; where there is none, those on the test metrics."""
     sentences = [line for line in table.partition("\n## ")[0].splitlines() if line.startswith("- ")]
-    told = [line for line in sentences if line.startswith(tuple(f"- {QUESTIONS[name].subject}" for name in analyses))]
+    own = [line for line in sentences if line.startswith(tuple(f"- {QUESTIONS[name].subject}" for name in analyses))]
     others = [
         line for line in sentences if not line.startswith(tuple(f"- {one.subject}" for one in QUESTIONS.values()))
     ]
-    return "\n".join(told if analyses else others)
+    return "\n".join(own if analyses else others)
 
 
 def folded(exhibit: Exhibit, numbers: str) -> str:

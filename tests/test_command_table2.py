@@ -2,11 +2,13 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 import report_runs as fabricate
 
 from powmix.command import table2
+from powmix.runs.records import read_record
 
 TINY = (
     *("dataset.sizes={train: 60, valid: 30, test: 30}", "dataset.aligned=true", "trainer.max_epochs=1"),
@@ -28,8 +30,8 @@ def commands(monkeypatch, tmp_path):
             for error, mixer, p_mix, n_out in ((0.5, "none", 0.0, 1), (0.8, "", 0.5, 256), (0.7, "", 0.3, 64)):
                 changes = {} if mixer else {"mixer.p_mix": p_mix, "mixer.n_out": n_out}
                 names = {"dataset": named["dataset"], "model": named["model"], "config": changes}
-                trials.append(fabricate.write_run(tmp_path / "outputs", mixer or named["mixer"], {1: error}, **names))
-            fabricate.write_sweep(tmp_path / "outputs", named["sweep"], trials)
+                trials.append(fabricate.write_run(Path(named["outputs"]), mixer or named["mixer"], {1: error}, **names))
+            fabricate.write_sweep(Path(named["outputs"]), named["sweep"], trials)
 
     monkeypatch.setattr(table2, "_run", pretend)
     return ran
@@ -39,8 +41,8 @@ def test_the_best_values_that_mix_are_carried_over_and_trained_with_fresh_seeds(
     assert table2.main(["synthetic", "--models", "mult", "--seeds", "2"]) == 0
     words = [" ".join(one) for one in commands]
     assert [word for word in words if "sweeps=staged" not in word][:-1] == [
-        f"powmix -m dataset=synthetic model=mult mixer={mixer} seeds=[2111,2112] sweep=table2_tuned/synthetic-mult-"
-        + name
+        f"powmix -m dataset=synthetic model=mult mixer={mixer} seeds=[2111,2112] "
+        f"outputs=outputs/table2_tuned sweep=synthetic-mult-{name}"
         for mixer, name in (
             ("none,manifold_mixup", "none-manifold_mixup"),
             ("multimix mixer.p_mix=0.3 mixer.n_out=64", "multimix"),
@@ -50,8 +52,8 @@ def test_the_best_values_that_mix_are_carried_over_and_trained_with_fresh_seeds(
     searches = [word for word in words if "sweeps=staged" in word]
     assert [word.split("mixer=")[1].split()[0] for word in searches] == ["multimix", "powmix"]
     assert all("seeds=3 hydra.sweeper.n_trials=24" in word for word in searches)
-    assert words[-1].startswith("powmix.report outputs/sweeps/table2_tuned --paper")
-    found = json.loads((tmp_path / "outputs/sweeps/table2_tuned/tuned.json").read_text())["rows"]
+    assert words[-1].startswith("powmix.report outputs/table2_tuned/sweeps --paper")
+    found = json.loads((tmp_path / "outputs/table2_tuned/sweeps/tuned.json").read_text())["rows"]
     assert [(row["mixer"], row["p_mix"], row["n_out"], row["validation"]) for row in found] == [
         ("multimix", 0.3, 64, 0.7),
         ("powmix", 0.3, 64, 0.7),
@@ -77,7 +79,7 @@ def test_every_corpus_and_model_has_its_steps_and_options_go_where_they_belong(t
         (["synthetic", "--models", "mutl"], "unknown model 'mutl' (did you mean mult?)"),
         (["synthetic", "--models", "mult", "model.text.pretrained=tiny"], "none of mult has such an option"),
         (["synthetic", "--models", "mult", "trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
-        (["synthetic", "seeds=3"], "seeds=: say --seeds"),
+        (["synthetic", "--models", "mult", "seeds=3"], "seeds=: say --seeds"),
         (["trainer.max_epochs=3"], "no corpus given"),
         (["mossi"], "unknown corpus 'mossi' (did you mean mosi?)"),
     ],
@@ -105,12 +107,14 @@ def test_it_ends_with_one_table_and_finds_again_what_is_done(tmp_path, monkeypat
     table = printed[printed.index("PowMix paper, Table 2: ours") : printed.index("PowMix paper, Table 2: MOSI")]
     heads = [line[1:18].strip() for line in table.splitlines() if line.startswith((" MulT", " +"))]
     assert heads == ["MulT", "+ Manifold MixUp", "+ MultiMix", "+ PowMix"]
-    tuned = json.loads((tmp_path / "outputs/sweeps/table2_tuned/tuned.json").read_text())["rows"]
+    tuned = json.loads((tmp_path / "outputs/table2_tuned/sweeps/tuned.json").read_text())["rows"]
     assert [row["trials"] for row in tuned] == [5, 5]
-    weights = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/runs/*/seed_*/weights.safetensors")}
+    weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed_*/weights.safetensors")}
     assert len(weights) >= 4 * 2
+    rows = [read_record(folder) for folder in tmp_path.glob("outputs/table2_tuned/runs/*")]
+    assert all([seed.seed for seed in row.seeds] == [2111, 2112] for row in rows), "no seed of the searches"
     assert table2.main(["synthetic", *options]) == 0
-    again = {path: path.stat().st_mtime_ns for path in tmp_path.glob("outputs/runs/*/seed_*/weights.safetensors")}
+    again = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed_*/weights.safetensors")}
     assert again == weights
     for name in ("table.md", "table.tex", "report.html"):
-        assert "PowMix paper, Table 2: ours" in (tmp_path / "outputs/sweeps/table2_tuned" / name).read_text()
+        assert "PowMix paper, Table 2: ours" in (tmp_path / "outputs/table2_tuned" / name).read_text()

@@ -187,8 +187,8 @@ def test_the_seeds_that_a_published_gain_needs_are_said_or_that_our_spread_is_un
     multimix, powmix = needs(Published((of_table("table2"),)), table_of(tmp_path))
     assert multimix == (
         "PowMix paper, Table 2, MOSI, MulT + MultiMix: Acc-2 +0.20: "
-        "our spread is unknown (fewer than two paired seeds); "
-        "MAE −0.016: our spread is unknown (fewer than two paired seeds)"
+        "our spread is unknown (paired seeds of ours: 1); "
+        "MAE −0.016: our spread is unknown (paired seeds of ours: 1)"
     )
     spread = statistics.compare({s: -d for s, d in luck.items()}, dict.fromkeys(luck, 0.0), False).std
     seeds = statistics.seeds_needed(0.927 - 0.904, spread)

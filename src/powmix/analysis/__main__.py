@@ -65,9 +65,9 @@ def _analyse(options: argparse.Namespace) -> int:
     if not options.paths:
         raise ValueError("no PATH given: a run folder, a sweep folder, or outputs/")
     records = _finished(options.paths)
+    from powmix.analysis.overview import table
     from powmix.analysis.progress import Progress
     from powmix.analysis.running import run
-    from powmix.analysis.overview import table
 
     results: dict[str, list[tuple[Record, list[dict[str, Any]]]]] = {name: [] for name in names}
     failed = False

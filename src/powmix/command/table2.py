@@ -25,6 +25,8 @@ CORPORA = ("mosi", "mosei", "sims", "synthetic")
 MODELS = ("mult", "misa", "self_mm")
 TUNED = ("multimix", "powmix")
 PLAIN = "none,manifold_mixup"
+SWEEPER = ("hydra.sweeper", "hydra/sweeper")
+NOT_SHARED = ("outputs=", "hydra")
 FRESH_SEED = 2111
 """The first seed of the table's rows; the searches use 1111, 1112, ..."""
 
@@ -42,30 +44,31 @@ class Plan:
     overrides: tuple[str, ...]
 
     @property
-    def sweeps(self) -> Path:
+    def folder(self) -> Path:
+        """The table's own outputs. Its rows lie apart from all other runs, so that they have the fresh seeds alone."""
         outputs = [text.partition("=")[2] for text in self.overrides if text.startswith("outputs=")]
-        return Path(outputs[-1] if outputs else "outputs") / "sweeps"
+        return Path(outputs[-1] if outputs else "outputs") / self.name
 
     def place(self, corpus: str, model: str) -> list[str]:
-        """The overrides of one corpus and model; one beneath `model` that another model has is left out."""
+        """The overrides of one corpus and model; one beneath `model` that only another model has is left out."""
         path = self.corpora[corpus]
         data = [f"dataset={corpus}", *([f"dataset.path={path}"] if path else []), f"model={model}"]
-        return [*data, *(text for text in self.overrides if not _is_of_searches(text) and _has(model, text))]
+        return [*data, *(text for text in self.overrides if not text.startswith(NOT_SHARED) and _has(model, text))]
 
     def search(self, corpus: str, model: str, mixer: str) -> list[str]:
         """The arguments of the search for one mixer's p_mix and n_O."""
         own = [f"mixer={mixer}", f"seeds={self.tuning_seeds}", f"hydra.sweeper.n_trials={self.trials}"]
-        own += filter(_is_of_searches, self.overrides)
-        return ["-m", "sweeps=staged", *self.place(corpus, model), *own, f"sweep={self.searched(corpus, model, mixer)}"]
-
-    def searched(self, corpus: str, model: str, mixer: str) -> str:
-        return f"{self.name}_search/{corpus}-{model}-{mixer}"
+        own += [text for text in self.overrides if text.startswith("hydra")]
+        folder = [f"outputs={self.folder}/search", f"sweep={corpus}-{model}-{mixer}"]
+        return ["-m", "sweeps=staged", *self.place(corpus, model), *own, *folder]
 
     def rows(self, corpus: str, model: str, mixer: str, values: Sequence[str] = ()) -> list[str]:
         """The arguments that train rows of the table: the mixers in `mixer`, with the values found."""
         seeds = ",".join(str(FRESH_SEED + i) for i in range(self.seeds))
-        folder = f"{self.name}/{corpus}-{model}-{mixer.replace(',', '-')}"
-        return ["-m", *self.place(corpus, model), f"mixer={mixer}", *values, f"seeds=[{seeds}]", f"sweep={folder}"]
+        launching = [text for text in self.overrides if text.startswith("hydra") and not text.startswith(SWEEPER)]
+        own = [f"mixer={mixer}", *values, f"seeds=[{seeds}]", *launching]
+        folder = [f"outputs={self.folder}", f"sweep={corpus}-{model}-{mixer.replace(',', '-')}"]
+        return ["-m", *self.place(corpus, model), *own, *folder]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,13 +150,13 @@ def make(plan: Plan) -> None:
             _powmix(plan.rows(corpus, model, PLAIN))
             for mixer in TUNED:
                 _powmix(plan.search(corpus, model, mixer))
-                best = best_values(plan.sweeps / plan.searched(corpus, model, mixer), mixer)
+                best = best_values(plan.folder / "search/sweeps" / f"{corpus}-{model}-{mixer}", mixer)
                 found.append({"dataset": corpus, "model": model, "mixer": mixer, **best})
-                write_json(plan.sweeps / plan.name / "tuned.json", {"schema": SCHEMA, "rows": found})
+                write_json(plan.folder / "sweeps/tuned.json", {"schema": SCHEMA, "rows": found})
                 values = [f"mixer.p_mix={best['p_mix']!r}", f"mixer.n_out={best['n_out']}"]
                 _powmix(plan.rows(corpus, model, mixer, values))
-    folder = plan.sweeps / plan.name
-    _run("powmix.report", [str(folder), "--paper", "--figures", "comparison", "--out", str(folder)])
+    shown = ["--paper", "--figures", "comparison", "--out", str(plan.folder)]
+    _run("powmix.report", [str(plan.folder / "sweeps"), *shown])
 
 
 def best_values(search: Path, mixer: str) -> dict[str, Any]:
@@ -217,10 +220,6 @@ def _has(model: str, override: str) -> bool:
     return not any(error.startswith(f"{key}: no such key") for error in check_command([f"model={model}", override]))
 
 
-def _is_of_searches(override: str) -> bool:
-    return override.startswith(("hydra.sweeper", "hydra/sweeper"))
-
-
 def _models() -> list[str]:
     from powmix.places import CONF
 
@@ -250,7 +249,7 @@ def _parser() -> Parser:
         metavar="N",
         help=f"of the table's rows, from {FRESH_SEED} (default: %(default)s)",
     )
-    made.add_argument("--name", default="table2_tuned", help="folder under outputs/sweeps (default: %(default)s)")
+    made.add_argument("--name", default="table2_tuned", help="folder under outputs (default: %(default)s)")
     made.add_argument("--dry-run", action="store_true", help="print the commands and stop")
     return made
 

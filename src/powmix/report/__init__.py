@@ -1,4 +1,4 @@
-"""Finished runs become statistics, tables, figures and pages; nothing here imports torch.
+"""Finished runs become statistics, tables, figures and pages; only Figure 1 and Table 1 import torch.
 
     from powmix.report import describe, write_comparison
 

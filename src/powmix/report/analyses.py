@@ -86,7 +86,8 @@ def answer(record: Record, name: str, m: Metric) -> dict[int, float]:
     """{seed: the number that stands for the analysis}: a mean over heads, or over the probabilities above 0."""
     if name in KINDS:
         curves = curve(record.analysis(name), m.key, KINDS[name])
-        return {seed: fmean(v for p, v in values.items() if p > 0) for seed, values in curves.items() if max(values)}
+        damaged = {seed: [value for p, value in by_p.items() if p > 0] for seed, by_p in curves.items()}
+        return {seed: fmean(values) for seed, values in damaged.items() if values}
     if name == "unimodal":
         heads = [found for head in HEADS if (found := by_seed(record, name, m.key, target=head))]
         seeds = set.intersection(*map(set, heads)) if heads else set()

@@ -1,6 +1,5 @@
 """What a multirun ends with: its variants compared, in the terminal and in its own folder."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from powmix.report.table import Table, build
 from powmix.report.verdict import summaries
 from powmix.runs import collection
 from powmix.runs.collection import Collection, Failure
+from powmix.runs.files import replacing
 
 
 def write_comparison(sweep_folder: Path, color: bool = False, width: int | None = None) -> str:
@@ -83,10 +83,8 @@ def describe(run_folder: Path, color: bool = False, width: int | None = None) ->
 
 def write(path: Path, text: str) -> None:
     """Write, then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _bullets(sentences: Sequence[str]) -> str:

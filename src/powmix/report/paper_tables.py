@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from powmix.metrics.columns import COLUMNS, DATASETS, MODELS, Metric, convention, metric
-from powmix.metrics.statistics import MOST_SEEDS, Comparison, seeds_needed
+from powmix.metrics.statistics import MIN_INTERVAL, MOST_SEEDS, Comparison, seeds_needed
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report.lines import MISSING, Text, text_of
 from powmix.report.published import Published, PublishedRow, PublishedTable
@@ -97,13 +97,18 @@ def _sentence(known: PublishedRow, base: PublishedRow, ours: Row) -> str:
         gain = m.show_difference(known.values[m.key] - base.values[m.key])
         cell = ours.cells.get(m.key)
         c = cell.comparison if cell else None
-        if c is None or c.std is None:
-            parts.append(f"{m.label} {gain}: our spread is unknown (fewer than two paired seeds)")
+        if not _has_spread(c):
+            parts.append(f"{m.label} {gain}: our spread is unknown (paired seeds of ours: {c.n if c else 0})")
             continue
         seeds = _seeds(known, base, m, c)
         needed = "no gain is published" if seeds == MISSING.mean else f"needs about {seeds} seeds (we have {c.n})"
         parts.append(f"{m.label} {gain}: {needed}")
     return f"{known.title}, {DATASETS.get(known.dataset, known.dataset)}, {known.label}: {'; '.join(parts)}"
+
+
+def _has_spread(c: Comparison | None) -> bool:
+    """Whether there are seeds enough for a standard deviation to mean something, and they differ."""
+    return c is not None and c.n >= MIN_INTERVAL and bool(c.std)
 
 
 def _seeds(known: PublishedRow, base: PublishedRow, m: Metric, c: Comparison) -> str:
@@ -201,7 +206,7 @@ def _lines(
             mean, std = known.show(m, cell.summary.mean), cell.summary.std
             ours[place] = replace(text_of(row, m), mean=mean, std="" if std is None else known.show(m, std))
             gaps[place] = Text(known.show_difference(m, cell.summary.mean - value))
-            if base is not None and cell.comparison is not None and cell.comparison.std is not None:
+            if base is not None and _has_spread(cell.comparison):
                 seeds[place] = Text(_seeds(known, base, m, cell.comparison))
     rest = [""] * (len(heads) - 1)
     kinds = {"ours": ours, "difference": gaps, "seeds": seeds}

@@ -1,4 +1,4 @@
-"""One honest sentence per mixer: helps, hurts, or cannot be told from its baseline with these seeds."""
+"""One sentence per mixer: it helps, it hurts, or these seeds cannot tell it from its baseline."""
 
 from collections import defaultdict
 from statistics import fmean

@@ -3,7 +3,6 @@
 import hashlib
 import html
 import io
-import os
 import re
 import textwrap
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from powmix.metrics.columns import Metric
 from powmix.mixing.registry import COLOURS
 from powmix.report.table import Table
+from powmix.runs.files import replacing
 from powmix.runs.records import Record
 
 Found = TypeVar("Found")
@@ -132,14 +132,13 @@ def seeds_note(counts: list[int]) -> str:
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """name.svg and name.png under `folder`, on transparent and on white ground."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written, vector = [], svg(figure, name).encode()
+    vector = svg(figure, name).encode()
     figure.set_layout_engine("none")  # laid out once, the costly part
-    for suffix, content in ((".svg", vector), (".png", png(figure))):
-        partial = folder / f".{name}{suffix}.{os.getpid()}"
-        partial.write_bytes(content)
-        written.append(partial.replace(folder / f"{name}{suffix}"))
-    return written
+    content = {folder / f"{name}.svg": vector, folder / f"{name}.png": png(figure)}
+    for path, data in content.items():
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    return list(content)
 
 
 def png(figure: Figure, dpi: int = 160) -> bytes:
