@@ -74,7 +74,7 @@ class TrialReporter:
         )
 
     def on_seed_start(self, seed: int, max_epochs: int) -> None:
-        """Nothing is known yet."""
+        """Nothing to report yet."""
 
     def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
         """Report the epoch; raise powmix.training.listener.Pruned when the study's pruner gives the trial up."""

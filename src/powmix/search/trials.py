@@ -97,6 +97,9 @@ class Trials:
         if trial_id is None:
             return None
         trial = Trial(self.study, trial_id)
+        if trial.number >= self.n_trials:  # the server and its lock went away between counting and making
+            self._put_back(trial)
+            return None
         self.sample(trial)
         return trial
 
