@@ -132,6 +132,8 @@ def test_a_changed_search_is_refused_with_the_difference(tmp_path):
     text = run(tmp_path, "hydra.sweeper.n_trials=2", "x=interval(0.0,0.5)", "n=9", expect=1)
     assert "x: was Float(" in text and "high=1.0" in text and "high=0.5" in text and "n: was 8, now 9" in text
     assert len(trials(tmp_path)) == 1
+    text = run(tmp_path, "hydra.sweeper.n_trials=2", "n=8", "+hydra.sweeper.warm_start.first=['x=0.5']", expect=1)
+    assert "warm_start.first: was absent, now ['x=0.5']" in text
 
 
 def test_a_search_says_whether_not_mixing_was_beaten_also_after_a_kill_and_with_several_processes(tmp_path):
@@ -154,6 +156,7 @@ def test_a_password_in_the_command_is_told_and_shown_nowhere(tmp_path):
     url = "nosuch://user:a/PASSWORD@h/db"
     text = run(tmp_path, f"hydra.sweeper.storage='{url}'", expect=1)
     assert "the password of nosuch://...@h/db stands in the command" in text and "PASSWORD" not in text
+    assert "hydra.sweeper.storage: got 'nosuch://...@h/db', allowed" in text
     assert not any("PASSWORD" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 import time
+from contextlib import nullcontext
 
 import optuna
 import pytest
@@ -13,28 +14,26 @@ from optuna.trial import Trial, TrialState
 from powmix.search import storage as storages
 from powmix.search import trials as claimed
 from powmix.search.launching import Outcome
+from powmix.search.samplers import fixed_sampler
 from powmix.search.space import suggest
 from powmix.search.storage import exclusive, open_storage
-from powmix.search.trials import OWNER, Plan, Trials, id_of, this_process
+from powmix.search.trials import OWNER, Trials, id_of, this_process
 
 fork = multiprocessing.get_context("fork")
 LAW = FloatDistribution(0, 1)
 
 
 def trials_of(url: str, n_trials=4, grace=60.0, max_deaths=3, points=None, sample=None) -> Trials:
-    """The trials as one process sees them; `points`: what is given to them instead of what a sampler chooses."""
+    """The trials as one process sees them; `points`: what they are by number, instead of what a sampler chooses."""
     with exclusive(url, "s"):
         study = optuna.create_study(study_name="s", storage=open_storage(url), load_if_exists=True)
 
-    def plan(there):
-        if points is None:
-            return Plan({}, {})
-        taken = [trial.user_attrs["point"] for trial in there]
-        free = [point for point in points if point not in taken]
-        return Plan({"x": free[0]}, {"point": free[0]}) if free else None
+    def choose(trial: Trial) -> None:
+        if points is not None:
+            study.sampler = fixed_sampler({"x": points[trial.number]})
+        suggest(trial, "x", LAW)
 
-    sample = sample or (lambda trial: suggest(trial, "x", LAW))
-    return Trials(study, url, {"x": LAW}, n_trials, plan, sample, max_deaths, grace)
+    return Trials(study, url, n_trials, sample or choose, max_deaths, grace)
 
 
 def complete(value: float) -> Outcome:
@@ -112,14 +111,16 @@ def test_sampling_does_not_hold_the_lock(url):
     thread.join()
 
 
-def test_optuna_samples_only_what_a_trial_is_made_without():
-    """What Trials relies on beside the storage; an Optuna that changes it breaks this test."""
-    storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(storage=storage)
-    made = optuna.trial.create_trial(state=TrialState.RUNNING, params={"x": 0.25}, distributions={"x": LAW})
-    trial = Trial(study, storage.create_new_trial(study._study_id, made))
-    assert suggest(trial, "x", LAW) == 0.25 and 0 <= suggest(trial, "y", LAW) <= 1
-    assert study.trials[0].state == TrialState.RUNNING and set(study.trials[0].params) == {"x", "y"}
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_optuna_makes_a_running_trial_without_parameters_which_are_suggested_later(tmp_path, kind):
+    """What making a trial relies on; an Optuna that changes it breaks this test."""
+    url = str(tmp_path / "study.journal") if kind == "journal" else f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=open_storage(url), sampler=fixed_sampler({"x": 0.25}))
+    made = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={OWNER: "me"})
+    trial = Trial(study, study._storage.create_new_trial(study._study_id, made))
+    assert suggest(trial, "x", LAW) == 0.25
+    (seen,) = study.trials
+    assert (seen.state, seen.params, seen.user_attrs) == (TrialState.RUNNING, {"x": 0.25}, {OWNER: "me"})
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
@@ -182,6 +183,25 @@ def test_a_process_is_told_from_another_with_the_same_number():
     assert claimed.started(2**22 + 1) == ""
 
 
+@pytest.mark.parametrize(("n_trials", "expected"), [(2, [(0, 0.1), (1, 0.2)]), (1, [(0, 0.1), None])])
+def test_two_processes_that_lost_their_lock_run_no_point_twice_and_none_past_the_total(
+    url, monkeypatch, n_trials, expected
+):
+    """A server that restarts takes its locks away: both have counted the same trials before each makes one."""
+    monkeypatch.setattr(claimed, "exclusive", lambda *_: nullcontext())
+    first, second = (trials_of(url, n_trials, points=[0.1, 0.2]) for _ in range(2))
+    make, raced = first._storage.create_new_trial, []
+
+    def late(*arguments):
+        monkeypatch.setattr(first._storage, "create_new_trial", make)
+        raced.append(second.take())
+        return make(*arguments)
+
+    monkeypatch.setattr(first._storage, "create_new_trial", late)
+    raced.append(first.take())
+    assert [trial and (trial.number, trial.params["x"]) for trial in raced] == expected
+
+
 def test_a_larger_total_adds_numbers_and_a_smaller_one_leaves_the_rest_alone(url):
     made = trials_of(url, n_trials=2)
     made.finish(made.take(), complete(1.0))
@@ -194,8 +214,7 @@ def test_a_larger_total_adds_numbers_and_a_smaller_one_leaves_the_rest_alone(url
 def test_a_search_outlasts_a_storage_that_breaks_off_at_any_call(url, monkeypatch):
     """Every write of a search fails once, after it has reached the storage or before: nothing is lost or doubled."""
     monkeypatch.setattr(storages.time, "sleep", lambda seconds: None)
-    made = trials_of(url, n_trials=5, points=[0.1, 0.2, 0.3, 0.4, 0.5], sample=lambda trial: suggest(trial, "y", LAW))
-    failing = set()
+    made, failing = trials_of(url, n_trials=5, points=[0.1, 0.2, 0.3, 0.4, 0.5]), set()
 
     def breaking(name):
         write = getattr(made._storage, name)

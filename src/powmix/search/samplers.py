@@ -29,8 +29,6 @@ def build_sampler(options: Mapping[str, Any], number: int, seed: int, first: int
     The seed is a function of the study's seed and the number: a continued study does not repeat its start-up draws,
     and two processes on one study do not draw the same.
     """
-    if is_grid(options):
-        return optuna.samplers.RandomSampler()  # a grid's points are given to its trials when they are made
     name = str(options["_target_"]).rpartition(".")[2]
     # QMC takes the next point of one sequence by the trial's number: the seed is that of the sequence.
     chosen = {**options, "seed": seed if is_qmc(options) else derive_seed(seed, number)}
@@ -41,6 +39,13 @@ def build_sampler(options: Mapping[str, Any], number: int, seed: int, first: int
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return instantiate(chosen, _execution_whitelist_=_WHITELIST)
+
+
+def fixed_sampler(params: Mapping[str, Any]) -> BaseSampler:
+    """A sampler that gives these values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(dict(params), optuna.samplers.RandomSampler())
 
 
 def derive_seed(seed: int, number: int) -> int:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,7 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, flag_override
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import Trial
 
 from powmix.command.gpus import list_gpus, n_slots, slot
 from powmix.metrics.columns import direction
@@ -35,12 +35,12 @@ from powmix.search.storage import (
     shown,
 )
 from powmix.search.summary import Summary
-from powmix.search.trials import LABEL, OUTSIDE, OVERRIDES, Heartbeat, Plan, Trials, id_of
+from powmix.search.trials import LABEL, OUTSIDE, OVERRIDES, Heartbeat, Trials, id_of
 from powmix.search.workers import run_workers
 from powmix.training.interruption import sigterm_as_interrupt
 
 log = logging.getLogger(__name__)
-SPACE, SEED, POINT = "space", "seed", "point"
+SPACE, SEED = "space", "seed"
 # Where a storage URL given with its password goes, so that Hydra's records of the jobs hold the variable's name alone.
 HIDDEN = "POWMIX_HIDDEN_STORAGE"
 
@@ -92,8 +92,7 @@ class StudySweep(Sweeper):
         self.url = resolve(options.storage, self.sweep_dir)
         check_storage(self.url)
         self.study_name = options.study_name or Path(self.sweep_dir).resolve().name
-        self.grid = samplers.grid_points(self.space.distributions) if samplers.is_grid(self.sampler_options) else None
-        self.n_trials = self._total()
+        self._give_out()
         self.validate_batch_is_legal([self.space.fixed])
 
     def _hide_password(self) -> None:
@@ -108,19 +107,21 @@ class StudySweep(Sweeper):
         )
         os.environ[HIDDEN] = url
         hidden = f"${{oc.env:{HIDDEN}}}"
-        with flag_override(self.config, ["readonly", "struct"], False):
+        with flag_override(self.config.hydra, ["readonly", "struct"], False):
             self.config.hydra.sweeper.storage = hidden
             given = OmegaConf.to_container(self.config.hydra.overrides.hydra)
             kept = [text for text in given if key_of(text) != "hydra.sweeper.storage"]
             # These compose each job once more, and are written down with it.
             self.config.hydra.overrides.hydra = [*kept, f"hydra.sweeper.storage={hidden}"]
 
-    def _total(self) -> int:
-        """The number of trials; a grid has no more than its points, and the warm starts that are none of them."""
-        if self.grid is None:
-            return self.options.n_trials
-        beside = [name for name, overrides in self.warm_start.items() if self.space.inside(overrides) not in self.grid]
-        return min(self.options.n_trials, len(self.grid) + len(beside))
+    def _give_out(self) -> None:
+        """What the first trials are: `given` parameters by number (None: outside the space), and the total."""
+        warm = [self.space.inside(overrides) for overrides in self.warm_start.values()]
+        self.is_grid, self.n_trials = samplers.is_grid(self.sampler_options), self.options.n_trials
+        points = samplers.grid_points(self.space.distributions) if self.is_grid else []
+        self.given = [*warm, *(point for point in points if point not in warm)]
+        if self.is_grid:
+            self.n_trials = min(self.n_trials, len(self.given))
 
     @property
     def _direction(self) -> Literal["minimize", "maximize"]:
@@ -144,15 +145,20 @@ class StudySweep(Sweeper):
                 load_if_exists=True,
             )
             self._refuse_other_search(study)
-            study.set_user_attr(SPACE, self.space.describe(self.options.ignored))
+            study.set_user_attr(SPACE, self._described())
             study.set_user_attr(PRUNER, self.pruner_options)
             if SEED not in study.user_attrs:
                 given = self.sampler_options.get("seed")
                 study.set_user_attr(SEED, time.time_ns() % 2**31 if given is None else given)
 
+    def _described(self) -> dict[str, str]:
+        """What must not change between two commands, lest a number stand for two different trials."""
+        warm = {f"warm_start.{name}": f"{name}={overrides}" for name, overrides in self.warm_start.items()}
+        return {**self.space.describe(self.options.ignored), **warm, "grid": f"grid={self.is_grid}"}
+
     def _refuse_other_search(self, study: optuna.Study) -> None:
         before = study.user_attrs.get(SPACE)
-        changed = differences(before, self.space.describe(self.options.ignored)) if before is not None else []
+        changed = differences(before, self._described()) if before is not None else []
         if study.direction.name.lower() != self._direction:
             changed.append(f"  direction: was {study.direction.name.lower()}, now {self._direction}")
         if changed:
@@ -170,9 +176,7 @@ class StudySweep(Sweeper):
             trials = Trials(
                 study,
                 self.url,
-                self.space.distributions,
                 self.n_trials,
-                self._plan,
                 lambda trial: self._sample(trial, seed),
                 self.options.max_deaths,
                 self.options.grace,
@@ -189,28 +193,25 @@ class StudySweep(Sweeper):
                     time.sleep(pause)
                     pause = min(2 * pause, 2.0)
 
-    def _plan(self, trials: Sequence[FrozenTrial]) -> Plan | None:
-        """The next trial: a warm start, a point of the grid that no trial has, or one that the sampler chooses."""
-        number = len(trials)
-        if number < len(self.warm_start):
-            name, overrides = list(self.warm_start.items())[number]
-            params = self.space.inside(overrides)
-            if params is None:
-                return Plan({}, {LABEL: name, OUTSIDE: True, OVERRIDES: overrides})
-            return Plan(params, {LABEL: name, POINT: params})
-        if self.grid is None:
-            return Plan({}, {})
-        taken = [trial.user_attrs.get(POINT) or trial.params for trial in trials]
-        free = next((point for point in self.grid if point not in taken), None)
-        return None if free is None else Plan(free, {POINT: free})
-
     def _sample(self, trial: Trial, seed: int) -> None:
-        """Choose the parameters of a trial, and write down the overrides that they are."""
-        if trial.user_attrs.get(OUTSIDE):
-            return
-        trial.study.sampler = samplers.build_sampler(
-            self.sampler_options, trial.number, seed, len(self.warm_start), self.n_trials
-        )
+        """Choose the parameters of a trial, and write down the overrides that they are.
+
+        A trial's number says what it is: a warm start, a point of the grid, or one for the sampler.
+        """
+        number, is_given = trial.number, trial.number < len(self.given)
+        if number < len(self.warm_start):
+            label, overrides = list(self.warm_start.items())[number]
+            trial.set_user_attr(LABEL, label)
+            if self.given[number] is None:
+                trial.set_user_attr(OUTSIDE, True)
+                trial.set_user_attr(OVERRIDES, overrides)
+                return
+        if is_given:
+            trial.study.sampler = samplers.fixed_sampler(self.given[number])
+        else:
+            trial.study.sampler = samplers.build_sampler(
+                self.sampler_options, number, seed, len(self.warm_start), self.n_trials
+            )
         # Optuna's QMC counts its points in the study, and two processes at once would take the same one.
         alone = exclusive(self.url, self.study_name) if samplers.is_qmc(self.sampler_options) else nullcontext()
         with alone:
