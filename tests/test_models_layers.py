@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from fusion_cases import noise_of
 
-from powmix.models import attention as attention_module
+from powmix.models import block_attention
 from powmix.models import recurrent
-from powmix.models.attention import attention
+from powmix.models.block_attention import attention
 from powmix.models.layers import LSTM, BatchNorm1d, Conv1d, LayerNorm, Linear
 from powmix.models.sequences import Steps, attention_bias, bundles
 
@@ -127,9 +127,9 @@ def test_batch_norm_meets_a_training_batch_of_one_with_its_running_statistics():
 @pytest.mark.parametrize("dropping", [False, True])
 def test_attention_in_blocks_is_attention_written_out(monkeypatch, block, biased, dropping):
     if block is None:
-        monkeypatch.delitem(attention_module.BLOCK, "cpu")
+        monkeypatch.delitem(block_attention.BLOCK, "cpu")
     else:
-        monkeypatch.setitem(attention_module.BLOCK, "cpu", block)
+        monkeypatch.setitem(block_attention.BLOCK, "cpu", block)
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, 3, steps, 8, requires_grad=True) for steps in (5, 7, 7))
     hidden = torch.rand(5, 7) > 0.7 if biased == "shared" else torch.rand(6, 5, 7) > 0.7

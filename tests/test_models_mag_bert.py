@@ -21,7 +21,7 @@ from bert_cases import (
 )
 
 from powmix.models.alignment import block_average, masked_block_average
-from powmix.models.contract import Inputs
+from powmix.models.base import Inputs
 from powmix.models.mag_bert import AdaptationGate
 
 ALIGNED_INPUTS = Inputs(DIMS, ALIGNED, vocabulary=130)

@@ -22,7 +22,7 @@ from bert_cases import (
 )
 
 from powmix.mixing import Mixer, NoMixer, PowMix, clean
-from powmix.models.contract import Encoded
+from powmix.models.base import Encoded
 from powmix.models.ulgm import ULGM
 
 TASKS = ("fusion", "text", "audio", "vision")

@@ -12,7 +12,7 @@ from torch import nn
 
 from powmix.data.splits import Split, Splits
 from powmix.mixing.mixed import Mixed, Mixer
-from powmix.models.contract import Encoded, FusionModel
+from powmix.models.base import Encoded, FusionModel
 from powmix.training import Settings, train
 
 WIDTHS = {"text": 6, "audio": 3, "vision": 4}

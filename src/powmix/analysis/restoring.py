@@ -14,7 +14,7 @@ import torch
 from powmix import mixing, models
 from powmix.data import Splits, load
 from powmix.mixing.mixed import Mixer
-from powmix.models.contract import FusionModel
+from powmix.models.base import FusionModel
 from powmix.report.records import Record, SeedResult
 from powmix.training import Settings, Solver, resolve_device
 

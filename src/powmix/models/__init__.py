@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from powmix.data.splits import Splits
-from powmix.models.contract import Encoded, FusionModel, Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel, Inputs
+from powmix.models.dropout import Noise
 
 __all__ = ["NAMES", "Encoded", "FusionModel", "Inputs", "Noise", "build", "inputs_of", "model_class", "needs"]
 

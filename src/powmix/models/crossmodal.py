@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from powmix.models import sublayers, sublayers_cpu
 from powmix.models.layers import LayerNorm, Linear
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 from powmix.models.recurrent import select_step
 from powmix.models.sequences import Steps, attention_bias, bundles, padded, with_positions
 from powmix.models.sublayers import Affine, dropout

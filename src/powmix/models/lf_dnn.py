@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from powmix.models.contract import Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Inputs
+from powmix.models.dropout import Noise
 from powmix.models.subnets import FusionLayers, SubnetModel
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from powmix.data.splits import Batch
 from powmix.models.alignment import block_average, masked_block_average
-from powmix.models.contract import Encoded, FusionModel, Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel, Inputs
+from powmix.models.dropout import Noise
 from powmix.models.recurrent import first_valid_first
-from powmix.models.text import TextEncoder
+from powmix.models.bert import TextEncoder
 
 OUTPUT_DROPOUT = 0.1
 """Before the output layer: the rate of BERT itself, as published."""

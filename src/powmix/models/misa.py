@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from powmix.data.splits import Batch
 from powmix.mixing import Mixed
-from powmix.models.contract import Encoded, FusionModel, Inputs
+from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.misa_losses import difference_loss, reconstruction_loss, similarity_loss
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 from powmix.models.recurrent import LSTM, first_valid_first, select_step
-from powmix.models.text import TextEncoder
+from powmix.models.bert import TextEncoder
 
 ORDER = ("text", "vision", "audio")
 HIDDEN = (*(f"private_{name}" for name in ORDER), *(f"shared_{name}" for name in ORDER))

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from powmix.data.splits import MODALITIES, Batch
-from powmix.models.contract import Encoded, FusionModel, Inputs
+from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.crossmodal import Encoders
 from powmix.models.layers import Conv1d, Linear
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 from powmix.models.sequences import Steps
 
 PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES if source != target)

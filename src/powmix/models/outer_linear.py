@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 
 PIECE = {"cpu": 2**17}
 """Entries of the product at a time, by device; at least one entry of the first vector with all of the others."""

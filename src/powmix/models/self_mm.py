@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from powmix.data.splits import Batch
 from powmix.mixing import Mixed
 from powmix.mixing.convex import combine
-from powmix.models.contract import Encoded, FusionModel, Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel, Inputs
+from powmix.models.dropout import Noise
 from powmix.models.recurrent import LSTM
-from powmix.models.text import TextEncoder
+from powmix.models.bert import TextEncoder
 from powmix.models.ulgm import ULGM
 
 UNIMODAL = ("text", "audio", "vision")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from powmix.models.contract import FusionModel
+from powmix.models.base import FusionModel
 
 
 def stack(models: Sequence[FusionModel]) -> FusionModel:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from powmix.models.attention import attention as multi_head
+from powmix.models.block_attention import attention as multi_head
 from powmix.models.layers import grouped_linear
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 
 Affine = tuple[Tensor, Tensor]
 """A weight (*P, O, I) and a bias (*P, O)."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from powmix.models.attention import attend, attend_backward, draw_keep, scales
-from powmix.models.noise import Noise
+from powmix.models.block_attention import attend, attend_backward, draw_keep, scales
+from powmix.models.dropout import Noise
 from powmix.models.sublayers import Affine
 
 EPS = 1e-5

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from powmix.data.splits import Batch
-from powmix.models.contract import Encoded, FusionModel, Inputs
+from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.layers import LSTM, BatchNorm1d, Linear
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 
 
 class AverageSubnet(nn.Module):

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powmix.models.contract import Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Inputs
+from powmix.models.dropout import Noise
 from powmix.models.outer_linear import outer_linear
 from powmix.models.subnets import FusionLayers, SubnetModel
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from powmix.data.splits import Batch
 from powmix.mixing import Mixed
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from bert_cases import INPUTS, TINY, batch_of, noise
 
-from powmix.models.contract import Inputs
-from powmix.models.text import TextEncoder, check_encoder
+from powmix.models.base import Inputs
+from powmix.models.bert import TextEncoder, check_encoder
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 
 BLOCK = {"cpu": 180_000}
 """Scores held at a time, by device: on a CPU so that three buffers of them stay near its second-level cache."""

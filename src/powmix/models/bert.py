@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from powmix.data.pretrained import check_encoder
-from powmix.models.contract import Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Inputs
+from powmix.models.dropout import Noise
 
 __all__ = ["TextEncoder", "check_encoder", "load_bert"]
 
