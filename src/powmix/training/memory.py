@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 from powmix.training.step import training_step
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from powmix.models.contract import FusionModel
+from powmix.models.base import FusionModel
 from powmix.training.settings import Settings
 
 

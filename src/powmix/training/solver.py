@@ -14,8 +14,8 @@ import torch
 
 from powmix.data.splits import Batch, Split, Splits
 from powmix.mixing.mixed import Mixer
-from powmix.models.contract import Encoded, FusionModel
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel
+from powmix.models.dropout import Noise
 from powmix.training import checkpoint, metrics
 from powmix.training.batches import training_batches
 from powmix.training.device import precision, resolve_device

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from powmix.data.splits import Batch, Split
-from powmix.models.contract import Encoded, FusionModel
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel
+from powmix.models.dropout import Noise
 from powmix.models.stacking import stack
 from powmix.training.step import encode
 

@@ -13,8 +13,8 @@ from torch import Generator, Tensor
 
 from powmix.data.splits import Batch, Split
 from powmix.mixing.mixed import Mixed, Mixer
-from powmix.models.contract import Encoded, FusionModel
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel
+from powmix.models.dropout import Noise
 from powmix.training.batches import evaluation_batches
 from powmix.training.device import Precision
 from powmix.training.losses import RowLoss
