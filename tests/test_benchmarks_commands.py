@@ -6,11 +6,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import mixing, stack
-from benchmarks.contenders import Ours
-from benchmarks.corpus import mosi_sized
-from powmix.training.loop import train_pass
-from powmix.training.stack import Alone, Stack
+from benchmarks import mixing
 
 
 @pytest.fixture
@@ -24,23 +20,6 @@ def printed(monkeypatch, capsys):
         return {figure["name"]: figure for figure in figures}
 
     return call
-
-
-def test_stacked_seeds_are_timed_against_solo_ones(printed):
-    options = ("--model", "lf_dnn", "--seeds", "2", "--rows", "32", "--repeats", "2", "--clock", "cpu")
-    [(name, figure)] = printed(stack, "--setting", "aligned", *options).items()
-    assert name == "stack/lf_dnn/aligned/cpu/2 seeds" and figure["repeats"] == 2
-    low, high = figure["spread"]
-    assert 0 < low <= figure["ratio"] <= high and figure["notes"] == {"mixer": "powmix", "rows": 32}
-
-
-@pytest.mark.parametrize("model", stack.STACKABLE)
-def test_every_model_that_the_command_offers_stacks(model):
-    splits = mosi_sized("aligned", 4)
-    seeds = [Ours(model, splits, mixer={"name": "powmix", "p_mix": 1.0, "n_out": 8}, seed=seed) for seed in (0, 1)]
-    means = train_pass(Stack([seed.solver for seed in seeds]))
-    alone = Ours(model, splits, mixer={"name": "powmix", "p_mix": 1.0, "n_out": 8}, seed=1)
-    assert means[1]["loss"] == pytest.approx(train_pass(Alone(alone.solver))[0]["loss"], rel=1e-4)
 
 
 def test_the_mixers_cost_is_a_share_of_the_step_with_its_samplers_side_by_side(printed):

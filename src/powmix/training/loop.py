@@ -14,7 +14,7 @@ from torch import Tensor
 
 from powmix.training.interruption import sigterm_as_interrupt
 from powmix.training.listener import Pruned
-from powmix.training.stack import Alone, Stack
+from powmix.training.stack import Alone
 from powmix.training.statistics import MixingStatistics
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def run(solvers: Sequence[Solver], on_end: Callable[[int, Row], None] | None = N
     return [records[solver] for solver in solvers]
 
 
-def crew_of(solvers: Sequence[Solver], crew: Alone | Stack | None) -> Alone | Stack | None:
+def crew_of(solvers: Sequence[Solver], crew: Alone | None) -> Alone | None:
     """The solvers that train next, those with the fewest epochs: the crew that has just trained, or a new one."""
     fewest = min((solver.epoch for solver in solvers), default=0)
-    behind = [solver for solver in solvers if solver.epoch == fewest]
+    behind = [solver for solver in solvers if solver.epoch == fewest][:1]
     if not behind:
         return None
     if crew and crew.solvers == behind:
         return crew
-    return Stack(behind) if len(behind) > 1 else Alone(behind[0])
+    return Alone(behind[0])
 
 
-def train_epoch(crew: Alone | Stack) -> list[Row]:
+def train_epoch(crew: Alone) -> list[Row]:
     """One pass over the training split, then validation: each seed's row of history.csv.
 
     A seed's `seconds` are its equal share of the pass and its own validation.
@@ -72,7 +72,7 @@ def train_epoch(crew: Alone | Stack) -> list[Row]:
     return [solver.end_epoch(means, share) for solver, means in zip(crew.solvers, trained)]
 
 
-def train_pass(crew: Alone | Stack) -> list[dict[str, float | None]]:
+def train_pass(crew: Alone) -> list[dict[str, float | None]]:
     """Trains on every batch; by seed, the mean of the optimised losses and the mixing statistics. Syncs at the end."""
     tallies = [_Tally() for _ in crew.solvers]
     for solver in crew.solvers:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from powmix.data.splits import Splits
 from powmix.mixing.mixed import Mixer
 from powmix.training.listener import Listener
 from powmix.training.loop import run
-from powmix.training.memory import seeds_that_fit
 from powmix.training.settings import Settings
 from powmix.training.solver import BuildModel, Record, Solver, finished
 
@@ -46,7 +41,7 @@ def train_seeds(
         for seed in seeds
         if seed not in records
     ]
-    for group in groups(solvers, side_by_side(solvers, listener)):
+    for group in groups(solvers, 1):
         for solver in group:
             if on_start:
                 on_start(solver.seed, settings.max_epochs)
@@ -60,29 +55,3 @@ def groups(solvers: Sequence[Solver], size: int) -> list[Sequence[Solver]]:
     count = math.ceil(len(solvers) / size)
     cuts = [round(k * len(solvers) / count) for k in range(count + 1)] if count else []
     return [solvers[start:stop] for start, stop in pairwise(cuts)]
-
-
-def side_by_side(solvers: Sequence[Solver], listener: Any = None) -> int:
-    """How many of these trainings run as one computation."""
-    wanted = solvers[0].settings.stack if solvers else "off"
-    if wanted in ("off", 1) or len(solvers) < 2:
-        return 1
-    if wanted == "auto" and (getattr(listener, "seeds_in_order", False) or not pays(solvers[0].device)):
-        return 1
-    if obstacle := _obstacle(solvers[0]):
-        if wanted != "auto":
-            warnings.warn(f"trainer.stack={wanted} is ignored: {obstacle}", stacklevel=3)
-        return 1
-    return min(len(solvers), wanted if wanted != "auto" else seeds_that_fit(solvers[0]))
-
-
-def pays(device: torch.device) -> bool:
-    """Not on a CPU: it gains little there (benchmarks/README.md), and a seed alone resumes bit for bit."""
-    return device.type != "cpu"
-
-
-def _obstacle(solver: Solver) -> str | None:
-    if solver.settings.bucket:
-        return "trainer.bucket=true makes seeds' batches differ in size"
-    solver.begin()
-    return None if solver.model.stackable else f"{type(solver.model).__name__} cannot stack seeds"
