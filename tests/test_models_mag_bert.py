@@ -20,9 +20,8 @@ from bert_cases import (
     padded,
 )
 
-from powmix.models.alignment import block_average, masked_block_average
 from powmix.models.base import Inputs
-from powmix.models.mag_bert import AdaptationGate
+from powmix.models.mag_bert import AdaptationGate, block_average, masked_block_average
 
 ALIGNED_INPUTS = Inputs(DIMS, ALIGNED, vocabulary=130)
 
