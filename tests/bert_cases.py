@@ -121,6 +121,6 @@ def count_outside_bert(name: str, dataset: str, monkeypatch: Any, protocol: Mapp
     def wide(name: str, vocabulary: int, pooler: bool) -> torch.nn.Module:
         return BertModel(BertConfig(vocab_size=104, num_hidden_layers=1), add_pooling_layer=pooler)
 
-    monkeypatch.setattr("powmix.models.text.load_bert", wide)
+    monkeypatch.setattr("powmix.models.bert.load_bert", wide)
     model = build(name, recipe(name, dataset)["model"], DATASETS[dataset], protocol)
     return sum(p.numel() for key, p in model.named_parameters() if not key.startswith("text."))

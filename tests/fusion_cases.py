@@ -40,19 +40,8 @@ def batch_of(size: int, steps=UNALIGNED, lengths=None, side="right", seed=0) -> 
     return batch
 
 
-def stacked_batch(batches: list[Batch]) -> Batch:
-    def join(values):
-        return {name: torch.stack([value[name] for value in values]) for name in values[0]}
-
-    first = batches[0]
-    target, index = (torch.stack([getattr(batch, name) for batch in batches]) for name in ("target", "index"))
-    features, lengths = join([b.features for b in batches]), join([b.lengths for b in batches])
-    return Batch(features, None, lengths, first.side, target, index)
-
-
-def noise_of(*seeds: int) -> Noise:
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return Noise(generators[0] if len(seeds) == 1 else generators)
+def noise_of(seed: int) -> Noise:
+    return Noise(torch.Generator().manual_seed(seed))
 
 
 class Oracle:

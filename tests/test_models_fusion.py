@@ -9,7 +9,9 @@ from fusion_cases import ALIGNED, DIMS, OPTIONS, PUBLISHED, UNALIGNED, batch_of,
 
 from powmix.data.splits import MODALITIES, Batch
 from powmix.models import NAMES, Inputs, build
+from powmix.models.crossmodal import Encoders
 from powmix.models.mult import PAIRS
+from powmix.models.sequences import Steps
 
 LENGTHS = {"text": [8, 2, 5, 7], "audio": [3, 21, 9, 1], "vision": [6, 15, 1, 8]}
 NAMES_HERE = ["lf_dnn", "tfn", "mult"]
@@ -79,7 +81,7 @@ def test_gradients_are_finite_where_sequences_are_padded(mask_padding):
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
-def plain_encoder(encoders, g: int, x, source, heads: int, positions: bool):
+def plain_encoder(encoders, g: int, x, source, heads: int, positions: bool, noise=None):
     """Encoder g alone, step by step as models.md c.1 reads: x (B, Q, E), source None for self-attention."""
 
     def embed(x):
@@ -99,17 +101,26 @@ def plain_encoder(encoders, g: int, x, source, heads: int, positions: bool):
     def norm(x, layer):
         return F.layer_norm(x, x.shape[-1:], layer.weight[g], layer.bias[g])
 
-    x = embed(x)
-    source = None if source is None else embed(source)
+    def drop(x, rate):
+        return x if noise is None else noise.dropout(x, rate)
+
+    x = drop(embed(x), encoders.embed_dropout)
+    sources = None if source is None else [drop(embed(source), encoders.embed_dropout) for _ in range(2)]
     for layer in encoders.layers:
-        query, memory = norm(x, layer.norm_0), norm(x if source is None else source, layer.norm_0)
+        inputs = [norm(value, layer.norm_0) for value in (x, *(sources or (x, x)))]
         weights, biases = layer.in_proj.weight[g].chunk(3), layer.in_proj.bias[g].chunk(3)
-        q, k, v = (F.linear(value, w, b) for value, w, b in zip((query, memory, memory), weights, biases))
-        hidden = torch.ones(q.shape[1], k.shape[1]).triu(1 + abs(k.shape[1] - q.shape[1])).bool()
-        attended = F.scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v), attn_mask=~hidden)
-        x = x + F.linear(attended.transpose(1, 2).flatten(2), layer.out_proj.weight[g], layer.out_proj.bias[g])
+        q, k, v = (heads_first(F.linear(value, w, b)) for value, w, b in zip(inputs, weights, biases))
+        hidden = torch.ones(q.shape[2], k.shape[2]).triu(1 + abs(k.shape[2] - q.shape[2])).bool()
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+        attention = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+        if noise is not None:
+            rate = encoders.attn_dropout[g]
+            attention = attention * noise.keep(attention.shape, rate, x.device) / (1 - rate)
+        attended = (attention @ v).transpose(1, 2).flatten(2)
+        x = x + drop(F.linear(attended, layer.out_proj.weight[g], layer.out_proj.bias[g]), encoders.res_dropout)
         h = F.linear(norm(x, layer.norm_1), layer.fc_1.weight[g], layer.fc_1.bias[g]).relu()
-        x = x + F.linear(h, layer.fc_2.weight[g], layer.fc_2.bias[g])
+        h = F.linear(drop(h, encoders.relu_dropout), layer.fc_2.weight[g], layer.fc_2.bias[g])
+        x = x + drop(h, encoders.res_dropout)
     return norm(x, encoders.norm)
 
 
@@ -139,6 +150,16 @@ def test_grouped_mult_has_the_outputs_and_gradients_of_nine_networks_run_one_by_
     )
     for mine, theirs in zip(d_grouped, d_plain):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("positions", [False, True])
+def test_an_encoder_drops_out_where_the_published_one_does(positions):
+    torch.manual_seed(0)
+    encoders, source = Encoders(8, 2, 3, [0.3], 0.1, 0.2, 0.15, positions), torch.randn(4, 7, 8)
+    x = torch.randn(4, 5, 8)
+    crossed = encoders.crossmodal([Steps(x)], [Steps(source)], noise_of(1))[0]
+    torch.testing.assert_close(crossed, plain_encoder(encoders, 0, x, source, 2, positions, noise_of(1)))
+    assert not torch.allclose(crossed, plain_encoder(encoders, 0, x, source, 2, positions), atol=1e-2)
 
 
 def test_attention_dropout_follows_the_source_of_a_network():
@@ -190,14 +211,49 @@ def test_a_training_batch_of_one_is_no_trouble(name):
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
+@pytest.mark.parametrize("name", NAMES_HERE)
+def test_training_forward_writes_no_state(name):
+    model, batch = model_of(name), batch_of(5)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model(batch, noise_of(1)).sum().backward()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["lf_dnn", "tfn"])
+def test_observe_absorbs_the_batch_statistics(name):
+    model, batch = model_of(name), batch_of(5)
+    model.observe(model.encode(batch, noise_of(1)), batch, 1)
+    averages = batch.features["audio"].mean(1)
+    torch.testing.assert_close(model.audio.norm.running_mean, 0.1 * averages.mean(0))
+    torch.testing.assert_close(model.audio.norm.running_var, 0.9 + 0.1 * averages.var(0))
+
+
+@pytest.mark.parametrize("name", NAMES_HERE)
+def test_the_same_generator_gives_the_same_step_and_leaves_the_global_one_alone(name):
+    model, batch = model_of(name), batch_of(5)
+    state = torch.get_rng_state()
+    first, second, other = (model(batch, noise_of(seed)) for seed in (7, 7, 8))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", ["mult", "tfn"])
+def test_half_precision_autocast_is_no_trouble_on_a_cpu(name):
+    model, batch = model_of(name), batch_of(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = model(batch, noise_of(1))
+    prediction.sum().backward()
+    torch.testing.assert_close(prediction.float(), model(batch, noise_of(1)), rtol=0.1, atol=0.1)
+
+
 def test_users_mistakes_are_answered_with_the_nearest_match():
     inputs = Inputs(DIMS, UNALIGNED)
-    with pytest.raises(ValueError, match="unknown name 'mutl', did you mean 'mult'"):
+    with pytest.raises(ValueError, match=r"model must be one of .*, got 'mutl' \(did you mean mult\?\)"):
         build("mutl", {}, inputs, PUBLISHED)
-    with pytest.raises(ValueError, match="unknown option 'head', did you mean 'heads'"):
+    with pytest.raises(ValueError, match=r"model mult: unknown option 'head' \(did you mean heads\?\)"):
         build("mult", {"head": 2}, inputs, PUBLISHED)
-    with pytest.raises(ValueError, match="switch 'mask_padding' is missing"):
+    with pytest.raises(ValueError, match=r"switch 'mask_padding' is missing \(did you mean mask_paddin\?\)"):
         build("lf_dnn", {}, inputs, {"mask_paddin": True})
-    with pytest.raises(ValueError, match="multiple of heads"):
+    with pytest.raises(ValueError, match=r"model.dim must be a multiple of model.heads=2, got 9"):
         build("mult", {"dim": 9, "heads": 2}, inputs, PUBLISHED)
     assert NAMES == ("mult", "lf_dnn", "tfn", "misa", "self_mm", "mag_bert")

@@ -20,9 +20,9 @@ from bert_cases import (
     padded,
 )
 
-from powmix.models.alignment import block_average, masked_block_average
-from powmix.models.contract import Inputs
-from powmix.models.mag_bert import AdaptationGate
+from powmix.data.splits import real_steps
+from powmix.models.base import Inputs
+from powmix.models.mag_bert import AdaptationGate, block_average, masked_block_average
 
 ALIGNED_INPUTS = Inputs(DIMS, ALIGNED, vocabulary=130)
 
@@ -106,7 +106,7 @@ def aligned_batch():
     batch = batch_of(steps=ALIGNED)
     for name, x in batch.features.items():
         batch.lengths[name] = batch.lengths["text"]
-        x *= batch.mask("text").unsqueeze(-1)
+        x *= real_steps(batch.lengths["text"], batch.side["text"], x.shape[-2]).unsqueeze(-1)
     return batch
 
 

@@ -22,8 +22,14 @@ from bert_cases import (
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from powmix.mixing import PowMix, clean
-from powmix.models.misa import HIDDEN, FusionTransformer, UtteranceLSTM
-from powmix.models.misa_losses import difference_loss, reconstruction_loss, similarity_loss
+from powmix.models.misa import (
+    HIDDEN,
+    FusionTransformer,
+    UtteranceLSTM,
+    difference_loss,
+    reconstruction_loss,
+    similarity_loss,
+)
 
 DROPPED = (128 * 4 + 4) + 2 * 1536
 """sp_discriminator and tlayer_norm, in no output and no loss."""

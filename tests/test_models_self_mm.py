@@ -22,7 +22,7 @@ from bert_cases import (
 )
 
 from powmix.mixing import Mixer, NoMixer, PowMix, clean
-from powmix.models.contract import Encoded
+from powmix.models.base import Encoded
 from powmix.models.ulgm import ULGM
 
 TASKS = ("fusion", "text", "audio", "vision")
@@ -163,7 +163,7 @@ def test_unimodal_clean_keeps_the_heads_on_clean_vectors():
 
 
 def test_an_unknown_choice_for_the_unimodal_heads_is_refused():
-    with pytest.raises(ValueError, match=r"model\.unimodal must be mixed or clean, got 'both'"):
+    with pytest.raises(ValueError, match=r"model\.unimodal must be one of mixed, clean, got 'both'"):
         make("self_mm", unimodal="both")
 
 

@@ -1,4 +1,4 @@
-"""Small models of every stackable class on a corpus of 70 clips, and trainings of them."""
+"""Small models on a corpus of 70 clips, and trainings of them."""
 
 from __future__ import annotations
 

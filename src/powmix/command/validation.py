@@ -15,6 +15,7 @@ from powmix.data.options import mistakes as dataset_mistakes
 from powmix.metrics.columns import keys
 from powmix.mistakes import Rule, broken, choice, is_count, nearest, optional, unknown
 from powmix.mixing.options import mistakes as mixer_mistakes
+from powmix.models.options import mistakes as model_mistakes
 from powmix.training.settings import TASKS, Settings
 
 
@@ -85,12 +86,8 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[
     found += [f"{name} must be a section, got {config[name]!r}" for name in wrong]
     if missing or wrong:
         return found
-    found += [
-        *_training(config),
-        *mixer_mistakes(config["mixer"], "mixer."),
-        *_tracker(config["tracker"]),
-        *dataset_mistakes(config["dataset"]),
-    ]
+    found += [*dataset_mistakes(config["dataset"]), *_model(config["model"]), *_tracker(config["tracker"])]
+    found += [*mixer_mistakes(config["mixer"], "mixer."), *_training(config)]
     return [*found, *_relations(config, choices)]
 
 
@@ -102,6 +99,16 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
             Settings.from_config(**{name: config[name] for name in names})
         except ValueError as error:
             yield from str(error).removeprefix("training settings: ").split("; ")
+
+
+def _model(model: Mapping[str, Any]) -> Iterator[str]:
+    found = model_mistakes(model["name"], {key: value for key, value in model.items() if key != "name"})
+    yield from found
+    if "text" in model and not found:
+        try:
+            check_encoder(model["text"]["pretrained"])
+        except ValueError as error:
+            yield str(error)
 
 
 def _tracker(tracker: Mapping[str, Any]) -> Iterator[str]:
@@ -118,8 +125,3 @@ def _relations(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterato
     metrics = keys("classification" if task == "classification" else convention)
     if config["objective"] not in metrics:
         yield f"objective must be a validation metric ({', '.join(metrics)}), got {config['objective']!r}"
-    if isinstance(text := config["model"].get("text"), Mapping):
-        try:
-            check_encoder(text["pretrained"])
-        except ValueError as error:
-            yield str(error)

@@ -126,14 +126,6 @@ def metric(key: str) -> Metric:
 
 
 MODALITIES = {"text": "Text", "audio": "Audio", "vision": "Vision", "fusion": "Fusion"}
-MODELS = {
-    "mult": "MulT",
-    "lf_dnn": "LF-DNN",
-    "tfn": "TFN",
-    "misa": "MISA",
-    "self_mm": "Self-MM",
-    "mag_bert": "MAG-BERT",
-}
 DATASETS = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS", "synthetic": "Synthetic"}
 
 

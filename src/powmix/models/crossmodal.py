@@ -1,24 +1,45 @@
-"""MulT's transformer encoders, G of them as one computation (Tsai et al., ACL 2019; details of thuiar/MMSA at a94e65d).
+"""MulT's transformer encoders, several of them as one computation.
 
-Shape suffixes: P leading axes (seeds, if any, and the networks of a bundle), B batch, L steps, E width, N layers.
+Source: Tsai et al., ACL 2019; details of thuiar/MMSA at a94e65d.
+Shape suffixes: G networks (all, or those of a group), B batch, L steps, Q and K query and key steps, E width, I and O
+input and output widths.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from types import ModuleType
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powmix.models import sublayers, sublayers_cpu
-from powmix.models.layers import LayerNorm, Linear
-from powmix.models.noise import Noise
+from powmix.models.block_attention import attention
+from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import select_step
-from powmix.models.sequences import Steps, attention_bias, bundles, padded, with_positions
-from powmix.models.sublayers import Affine, dropout
+from powmix.models.sequences import Steps, attention_bias, with_positions
+
+
+class GroupedLinear(nn.Module):
+    """G linear layers: x (G, B, L, I) -> (G, B, L, O). weight (G, O, I), Xavier-uniform; bias (G, O), 0."""
+
+    def __init__(self, networks: int, inputs: int, outputs: int):
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(networks, outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(networks, outputs).uniform_(-bound, bound))
+        bound = math.sqrt(6 / (inputs + outputs))
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+
+class GroupedNorm(nn.Module):
+    """The gains and shifts (G, E) of G layer norms."""
+
+    def __init__(self, networks: int, width: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(networks, width)), nn.Parameter(torch.zeros(networks, width))
 
 
 class EncoderLayer(nn.Module):
@@ -26,12 +47,15 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, networks: int, width: int):
         super().__init__()
-        groups = (networks,)
-        self.norm_0, self.norm_1 = LayerNorm(width, groups), LayerNorm(width, groups)
-        self.in_proj = _xavier(Linear(width, 3 * width, groups=groups))
-        self.out_proj = _xavier(Linear(width, width, groups=groups))
-        self.fc_1 = _xavier(Linear(width, 4 * width, groups=groups))
-        self.fc_2 = _xavier(Linear(4 * width, width, groups=groups))
+        self.norm_0, self.norm_1 = GroupedNorm(networks, width), GroupedNorm(networks, width)
+        self.in_proj = GroupedLinear(networks, width, 3 * width)
+        self.out_proj = GroupedLinear(networks, width, width)
+        self.fc_1 = GroupedLinear(networks, width, 4 * width)
+        self.fc_2 = GroupedLinear(networks, 4 * width, width)
+
+
+Affine = tuple[Tensor, Tensor]
+"""A weight (G, O, I) and a bias (G, O)."""
 
 
 class Encoders(nn.Module):
@@ -39,7 +63,7 @@ class Encoders(nn.Module):
 
     A layer is x += D(MHA(LN0(x), LN0(k), LN0(v))), x += D(W2 D(ReLU(W1 LN1(x)))); a final LN follows the last. The gain
     and shift of LN0 and LN1 are folded into the projections behind them, so that a source, which no layer changes, is
-    normalised once and projected for all layers at once.
+    normalised once for all layers. Neighbouring networks whose sequences are equally long are one computation.
     """
 
     def __init__(
@@ -57,124 +81,122 @@ class Encoders(nn.Module):
         self.width, self.heads, self.attn_dropout, self.positions = width, heads, list(attn_dropout), positions
         self.relu_dropout, self.embed_dropout, self.res_dropout = relu_dropout, embed_dropout, res_dropout
         self.layers = nn.ModuleList(EncoderLayer(len(self.attn_dropout), width) for _ in range(levels))
-        self.norm = LayerNorm(width, (len(self.attn_dropout),))
+        self.norm = GroupedNorm(len(self.attn_dropout), width)
 
     def crossmodal(self, targets: Sequence[Steps], sources: Sequence[Steps], noise: Noise | None) -> list[Tensor]:
-        """By network, its target (*S, B, Q_g, E) after attending to its source (*S, B, K_g, E) in every layer."""
-        lengths = [(target.x.shape[-2], source.x.shape[-2]) for target, source in zip(targets, sources, strict=True)]
+        """By network, its target (B, Q_g, E) after attending to its source (B, K_g, E) in every layer."""
         outputs = []
-        for part in bundles(lengths, self.width, self.heads):
-            x = self._crossmodal(part, targets[part], sources[part], noise)
-            outputs += [one[..., :steps, :] for one, (steps, _) in zip(x.unbind(-4), lengths[part], strict=True)]
+        lengths = [(target.x.shape[1], source.x.shape[1]) for target, source in zip(targets, sources, strict=True)]
+        for group, layers in self._groups(lengths):
+            bias, rates = attention_bias(targets[group], sources[group]), self.attn_dropout[group]
+            x = dropout(self._embed(targets[group]), self.embed_dropout, noise)
+            source = self._embed(sources[group])
+            key = value = _normal(dropout(source, self.embed_dropout, noise))
+            if noise is not None and self.embed_dropout > 0:  # keys and values are dropped out independently
+                value = _normal(noise.dropout(source, self.embed_dropout))
+            for layer in layers:
+                x = self._layer(layer, x, (key, value), bias, rates, noise)
+            outputs += self._final_norm(x, group).unbind()
         return outputs
 
     def memory(self, sequences: Sequence[Steps], noise: Noise | None) -> list[Tensor]:
-        """By network, the last valid step (*S, B, E) after self-attention; the last layer computes no other step."""
+        """By network, the last valid step (B, E) after self-attention; the last layer computes no other step."""
         outputs = []
-        for part in bundles([(steps.x.shape[-2],) * 2 for steps in sequences], self.width, self.heads):
-            outputs += self._memory(part, sequences[part], noise).unbind(-3)
+        for group, layers in self._groups([steps.x.shape[1] for steps in sequences]):
+            bias, rates = attention_bias(sequences[group], sequences[group]), self.attn_dropout[group]
+            x = dropout(self._embed(sequences[group]), self.embed_dropout, noise)
+            for layer in layers[:-1]:
+                x = self._layer(layer, x, None, bias, rates, noise)
+            source = _normal(x)
+            last, bias = _last_step(x, bias, sequences[group])
+            x = self._layer(layers[-1], last, (source, source), bias, rates, noise)
+            outputs += self._final_norm(x, group).squeeze(2).unbind()
         return outputs
 
-    def _crossmodal(
-        self, part: slice, targets: Sequence[Steps], sources: Sequence[Steps], noise: Noise | None
-    ) -> Tensor:
-        """A bundle's targets after all layers: (*P, B, Q, E)."""
-        bias, run = attention_bias(targets, sources), _sublayers(targets[0].x)
-        x = run.enter(dropout(self._embed(targets), self.embed_dropout, noise))
-        source = self._embed(sources)
-        if noise is None or self.embed_dropout == 0:
-            normalised = (run.normal(run.enter(source)),) * 2
-        else:  # keys and values are dropped out independently
-            normalised = tuple(run.normal(run.enter(noise.dropout(source, self.embed_dropout))) for _ in range(2))
-        for layer in self.layers:
-            x = self._update(_Folded.of(layer, part), part, x, normalised, bias, noise)
-        return self._final_norm(run.leave(run.normal(x)), part)
+    def _groups(self, lengths: Sequence[object]) -> Iterator[tuple[slice, list[_Folded]]]:
+        """Neighbouring networks of equal lengths, and their layers."""
+        sizes = [len(list(same)) for _, same in groupby(lengths)]
+        layers = [_folded(layer, sizes) for layer in self.layers]
+        start = 0
+        for size, *own in zip(sizes, *layers):
+            yield slice(start, start + size), own
+            start += size
 
-    def _memory(self, part: slice, sequences: Sequence[Steps], noise: Noise | None) -> Tensor:
-        """A bundle's last steps after all layers: (*P, B, E)."""
-        bias, run = attention_bias(sequences, sequences), _sublayers(sequences[0].x)
-        *layers, final = [_Folded.of(layer, part) for layer in self.layers]
-        x = run.enter(dropout(self._embed(sequences), self.embed_dropout, noise))
-        for layer in layers:
-            x = self._update(layer, part, x, None, bias, noise)
-        source = run.normal(x)
-        last, bias = _last_step(run.leave(x), bias, sequences)
-        x = self._update(final, part, run.enter(last), (source, source), bias, noise)
-        return self._final_norm(run.leave(run.normal(x)), part).squeeze(-2)
-
-    def _update(
+    def _layer(
         self,
         layer: _Folded,
-        part: slice,
         x: Tensor,
         source: tuple[Tensor, Tensor] | None,
         bias: Tensor | None,
+        rates: Sequence[float],
         noise: Noise | None,
     ) -> Tensor:
-        """The residual stream after a layer; source: normalised keys' and values' inputs, None for self-attention."""
-        run, rates = _sublayers(x), self.attn_dropout[part]
-        x = run.attention(x, source, layer.in_proj, layer.out_proj, self.heads, bias, rates, noise, self.res_dropout)
-        return run.feed_forward(x, layer.fc_1, layer.fc_2, self.relu_dropout, self.res_dropout, noise)
+        """x (G, B, Q, E) after a layer; source: normalised keys' and values' inputs, None for self-attention."""
+        in_proj, out_proj, fc_1, fc_2 = layer
+        if source is None:
+            query, key, value = _features_first(_normal(x), in_proj).chunk(3, dim=1)
+        else:
+            weights, biases = in_proj[0].chunk(3, dim=1), in_proj[1].chunk(3, dim=1)
+            query, key, value = map(_features_first, (_normal(x), *source), zip(weights, biases))
+        attended = attention(query, key, value, self.heads, bias, rates, noise)
+        x = x + dropout(_linear(attended.movedim(1, -1), out_proj), self.res_dropout, noise)
+        h = dropout(_linear(_normal(x), fc_1).relu_(), self.relu_dropout, noise)
+        return x + dropout(_linear(h, fc_2), self.res_dropout, noise)
 
-    def _embed(self, parts: Sequence[Steps]) -> Tensor:
-        """sqrt(E) x, plus positions where the protocol has them, of a bundle: (*P, B, L, E)."""
-        scaled = [Steps(part.x * math.sqrt(self.width), part.lengths, part.side) for part in parts]
-        return padded([with_positions(part) if self.positions else part.x for part in scaled])
+    def _embed(self, sequences: Sequence[Steps]) -> Tensor:
+        """sqrt(E) x, plus positions where the protocol has them: (G, B, L, E)."""
+        scaled = [Steps(steps.x * math.sqrt(self.width), steps.lengths, steps.side) for steps in sequences]
+        return torch.stack([with_positions(steps) if self.positions else steps.x for steps in scaled])
 
-    def _final_norm(self, normal: Tensor, part: slice) -> Tensor:
-        weight, bias = (value[..., part, None, None, :] for value in (self.norm.weight, self.norm.bias))
-        return torch.addcmul(bias, normal, weight)
-
-
-@dataclass(frozen=True)
-class _Folded:
-    """A layer's projections for some networks; in_proj and fc_1 expect normalised input without gain."""
-
-    in_proj: Affine
-    out_proj: Affine
-    fc_1: Affine
-    fc_2: Affine
-
-    @classmethod
-    def of(cls, layer: EncoderLayer, part: slice) -> _Folded:
-        return cls(
-            in_proj=_folded(layer.norm_0, layer.in_proj, part),
-            out_proj=_part(layer.out_proj, part),
-            fc_1=_folded(layer.norm_1, layer.fc_1, part),
-            fc_2=_part(layer.fc_2, part),
-        )
+    def _final_norm(self, x: Tensor, group: slice) -> Tensor:
+        weight, bias = (value[group, None, None] for value in (self.norm.weight, self.norm.bias))
+        return torch.addcmul(bias, _normal(x), weight)
 
 
-def _sublayers(x: Tensor) -> ModuleType:
-    return sublayers if x.is_cuda or torch.is_autocast_enabled(x.device.type) else sublayers_cpu
+_Folded = tuple[Affine, Affine, Affine, Affine]
+"""A layer's in_proj, out_proj, fc_1, fc_2; in_proj and fc_1 expect normalised input without gain and shift."""
 
 
-def _part(linear: Linear, part: slice) -> Affine:
-    return linear.weight[..., part, :, :], linear.bias[..., part, :]
+def _folded(layer: EncoderLayer, sizes: Sequence[int]) -> Iterator[_Folded]:
+    """A layer's projections, by group of networks."""
+    affines = (
+        _fold(layer.norm_0, layer.in_proj),
+        (layer.out_proj.weight, layer.out_proj.bias),
+        _fold(layer.norm_1, layer.fc_1),
+        (layer.fc_2.weight, layer.fc_2.bias),
+    )
+    return zip(*(zip(weight.split(sizes), bias.split(sizes)) for weight, bias in affines))
 
 
-def _folded(norm: LayerNorm, linear: Linear, part: slice) -> Affine:
+def _fold(norm: GroupedNorm, linear: GroupedLinear) -> Affine:
     """W (g * x + b) + c as (W g) x + (W b + c)."""
-    weight, bias = _part(linear, part)
-    gain, shift = norm.weight[..., part, None, :], norm.bias[..., part, :]
-    return weight * gain, bias + (weight @ shift.unsqueeze(-1)).squeeze(-1)
+    weight = linear.weight * norm.weight.unsqueeze(1)
+    return weight, linear.bias + (linear.weight @ norm.bias.unsqueeze(-1)).squeeze(-1)
+
+
+def _linear(x: Tensor, affine: Affine) -> Tensor:
+    """(G, B, L, I) -> (G, B, L, O)."""
+    weight, bias = affine
+    y = torch.baddbmm(bias.unsqueeze(1), x.flatten(1, 2), weight.transpose(1, 2))
+    return y.unflatten(1, x.shape[1:3])
+
+
+def _features_first(x: Tensor, affine: Affine) -> Tensor:
+    """(G, B, L, I) -> (G, O, B, L)."""
+    weight, bias = affine
+    y = torch.baddbmm(bias.unsqueeze(-1), weight, x.flatten(1, 2).transpose(1, 2))
+    return y.unflatten(2, x.shape[1:3])
+
+
+def _normal(x: Tensor) -> Tensor:
+    """Layer norm without gain and shift."""
+    return F.layer_norm(x, x.shape[-1:])
 
 
 def _last_step(x: Tensor, bias: Tensor | None, sequences: Sequence[Steps]) -> tuple[Tensor, Tensor | None]:
-    """The last valid step of each sequence, x (*P, B, 1, E), and its row of the bias."""
+    """The last valid step of each sequence, x (G, B, 1, E), and its row of the bias."""
     last = [steps.last() for steps in sequences]
-    if all(isinstance(step, int) for step in last) and len(set(last)) == 1:
-        return x[..., last[0] : last[0] + 1, :], bias if bias is None else bias[..., last[0] : last[0] + 1, :]
-    batch = sequences[0].x.shape[:-2]
-    steps = [step if isinstance(step, Tensor) else torch.full(batch, step, device=x.device) for step in last]
-    step_PB = torch.stack(steps, dim=-2)
-    return select_step(x, step_PB).unsqueeze(-2), select_step(bias, step_PB.flatten()).unsqueeze(-2)
-
-
-def _xavier(linear: Linear) -> Linear:
-    """Xavier-uniform weights of each network, biases 0."""
-    outputs, inputs = linear.weight.shape[-2:]
-    bound = math.sqrt(6 / (inputs + outputs))
-    nn.init.uniform_(linear.weight, -bound, bound)
-    nn.init.zeros_(linear.bias)
-    return linear
+    if isinstance(last[0], int):
+        return x[:, :, -1:], bias if bias is None else bias[..., -1:, :]
+    step_GB = torch.stack(last)
+    return select_step(x, step_GB).unsqueeze(2), select_step(bias, step_GB.flatten()).unsqueeze(-2)

@@ -1,15 +1,67 @@
-"""LF-DNN: unimodal subnets whose outputs are concatenated (Cambria et al. 2018), as in thuiar/MMSA at a94e65d."""
+"""LF-DNN: late fusion of three small networks (Cambria et al. 2018), as in thuiar/MMSA at a94e65d. TFN has them too.
+
+Shape suffixes: B batch, R rows given to fusion, L time steps, D features, H hidden width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from powmix.models.contract import Inputs
-from powmix.models.noise import Noise
-from powmix.models.subnets import FusionLayers, SubnetModel
+from powmix.data.splits import Batch
+from powmix.models.base import Encoded, FusionModel, Inputs
+from powmix.models.dropout import Noise, dropout
+from powmix.models.recurrent import LSTM
+
+
+class SubnetModel(FusionModel):
+    """The encoders of LF-DNN and TFN: an LSTM over the text, averages over time for audio and vision.
+
+    hidden: audio (B, audio_hidden), vision (B, vision_hidden), text (B, text_out). mask_padding: false, as published,
+    averages over all time steps and takes the LSTM's state after the padding; true averages the valid steps and takes
+    the state after the last valid one.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        text_hidden: int,
+        audio_hidden: int,
+        vision_hidden: int,
+        text_out: int,
+        audio_dropout: float,
+        vision_dropout: float,
+        mask_padding: bool,
+    ):
+        super().__init__()
+        self.mask_padding = mask_padding
+        self.text = TextSubnet(inputs.dims["text"], text_hidden, text_out)
+        self.audio = AverageSubnet(inputs.dims["audio"], audio_hidden, audio_dropout)
+        self.vision = AverageSubnet(inputs.dims["vision"], vision_hidden, vision_dropout)
+
+    def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
+        audio, audio_statistics = self.audio(self.average(batch, "audio"), noise)
+        vision, vision_statistics = self.vision(self.average(batch, "vision"), noise)
+        valid = (batch.lengths["text"], batch.side["text"]) if self.mask_padding else ()
+        hidden = {"audio": audio, "vision": vision, "text": self.text(batch.features["text"], *valid)}
+        statistics = {f"audio.{name}": value for name, value in audio_statistics.items()}
+        statistics |= {f"vision.{name}": value for name, value in vision_statistics.items()}
+        return Encoded(hidden, statistics)
+
+    def average(self, batch: Batch, modality: str) -> Tensor:
+        """The mean over time (B, D): of all steps as published (NaN becomes 0), or of the valid ones."""
+        x_BLD = batch.features[modality]
+        if not self.mask_padding:
+            return torch.nan_to_num(x_BLD.mean(dim=1), nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+        mask_B1L = batch.mask(modality).unsqueeze(1).to(x_BLD.dtype)
+        return (mask_B1L @ x_BLD).squeeze(1) / batch.lengths[modality].clamp(min=1).unsqueeze(-1)
+
+    def observe(self, encoded: Encoded, batch: Batch, epoch: int, noise: Noise | None = None) -> None:
+        for name, subnet in (("audio", self.audio), ("vision", self.vision)):
+            if f"{name}.mean" in encoded.clean:
+                subnet.norm.absorb(encoded.clean[f"{name}.mean"], encoded.clean[f"{name}.var"])
 
 
 class LFDNN(SubnetModel):
@@ -38,6 +90,84 @@ class LFDNN(SubnetModel):
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
         fused = torch.cat([hidden["audio"], hidden["vision"], hidden["text"]], dim=-1)
-        if noise is not None:
-            fused = noise.dropout(fused, self.post_fusion_dropout)
-        return self.fusion(fused)
+        return self.fusion(dropout(fused, self.post_fusion_dropout, noise))
+
+
+class TextSubnet(nn.Module):
+    """The final state of an LSTM, projected without activation: (B, L, D) -> (B, text_out)."""
+
+    def __init__(self, features: int, hidden: int, text_out: int):
+        super().__init__()
+        self.rnn, self.linear = LSTM(features, hidden), nn.Linear(hidden, text_out)
+
+    def forward(self, x_BLD: Tensor, lengths_B: Tensor | None = None, side: str = "right") -> Tensor:
+        return self.linear(self.rnn.final(x_BLD, lengths_B, side))
+
+
+class AverageSubnet(nn.Module):
+    """Batch norm, dropout, three ReLU layers: (B, D) -> (B, H), with the statistics that batch norm is to absorb."""
+
+    def __init__(self, features: int, hidden: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.norm = BatchNorm1d(features)
+        self.linear_1, self.linear_2 = nn.Linear(features, hidden), nn.Linear(hidden, hidden)
+        self.linear_3 = nn.Linear(hidden, hidden)
+
+    def forward(self, x_BD: Tensor, noise: Noise | None) -> tuple[Tensor, dict[str, Tensor]]:
+        h, statistics = self.norm(x_BD, training=noise is not None)
+        h = dropout(h, self.dropout, noise)
+        for layer in (self.linear_1, self.linear_2, self.linear_3):
+            h = layer(h).relu()
+        return h, statistics
+
+
+class BatchNorm1d(nn.Module):
+    """Normalises each feature of x (B, D) over the batch, eps 1e-5; its running statistics have momentum 0.1.
+
+    Training uses the batch's statistics and returns them; unlike `nn.BatchNorm1d` it does not write the running ones in
+    forward, where they would change a model that is only asked, but in `absorb`. Evaluation uses the running ones, as
+    does a training batch of one, whose variance is undefined.
+    """
+
+    momentum, eps = 0.1, 1e-5
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x_BD: Tensor, training: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The normalised x, and the batch's `mean` and unbiased `var` (D,) for `absorb` (none in evaluation)."""
+        rows = len(x_BD)
+        if not training or rows < 2:
+            return self.scale(x_BD, self.running_mean, self.running_var), {}
+        var, mean = torch.var_mean(x_BD, dim=0, correction=0)
+        unbiased = var.detach() * (rows / (rows - 1))
+        return self.scale(x_BD, mean, var), {"mean": mean.detach(), "var": unbiased}
+
+    def scale(self, x_BD: Tensor, mean_D: Tensor, var_D: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, x_BD - mean_D, self.weight * torch.rsqrt(var_D + self.eps))
+
+    @torch.no_grad()
+    def absorb(self, mean: Tensor, var: Tensor) -> None:
+        """Moves the running statistics towards a batch's; `observe` calls it."""
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var, self.momentum)
+
+
+class FusionLayers(nn.Module):
+    """Two ReLU layers and an output layer: (R, fused) -> (R, C)."""
+
+    def __init__(self, fused: int, hidden: int, outputs: int):
+        super().__init__()
+        self.linear_1, self.linear_2 = nn.Linear(fused, hidden), nn.Linear(hidden, hidden)
+        self.linear_3 = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after_first(self.linear_1(x))
+
+    def after_first(self, h: Tensor) -> Tensor:
+        """The output, from what the first layer gives before its ReLU."""
+        return self.linear_3(self.linear_2(h.relu()).relu())

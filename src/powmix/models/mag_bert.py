@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from powmix.data.splits import Batch
-from powmix.models.alignment import block_average, masked_block_average
-from powmix.models.contract import Encoded, FusionModel, Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel, Inputs
+from powmix.models.bert import BERT, TextEncoder
+from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import first_valid_first
-from powmix.models.text import TextEncoder
 
 OUTPUT_DROPOUT = 0.1
 """Before the output layer: the rate of BERT itself, as published."""
@@ -25,7 +24,7 @@ OUTPUT_DROPOUT = 0.1
 class MagBert(FusionModel):
     """Early fusion: audio and vision shift BERT's embeddings; its pooled vector is the only hidden, `fused` (B, E).
 
-    Word-aligned data (as many steps as tokens) are used as they are; others are averaged in blocks (alignment.py):
+    Word-aligned data (as many steps as tokens) are used as they are; others are averaged in blocks of frames:
     mask_padding false: over padded lengths, padding included, as published; true: each example's own frames and tokens.
     """
 
@@ -35,7 +34,7 @@ class MagBert(FusionModel):
     def __init__(
         self,
         inputs: Inputs,
-        text: Mapping[str, Any],
+        text: Mapping[str, Any] = BERT,
         beta_shift: float = 1.0,
         dropout_prob: float = 0.3,
         *,
@@ -44,7 +43,7 @@ class MagBert(FusionModel):
         super().__init__()
         self.mask_padding = mask_padding
         self.aligned = {name for name in ("audio", "vision") if inputs.steps[name] == inputs.steps["text"]}
-        self.text = TextEncoder(inputs, text, pooler=True)
+        self.text = TextEncoder(inputs, **text, pooler=True)
         self.gate = AdaptationGate(
             self.text.width, inputs.dims["audio"], inputs.dims["vision"], beta_shift, dropout_prob
         )
@@ -62,8 +61,7 @@ class MagBert(FusionModel):
         return Encoded({"fused": self.text.pool(states_BTE)})
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
-        fused_RE = hidden["fused"]
-        return self.output(fused_RE if noise is None else noise.dropout(fused_RE, OUTPUT_DROPOUT))
+        return self.output(dropout(hidden["fused"], OUTPUT_DROPOUT, noise))
 
     def align(self, modality: str, batch: Batch, mask_BT: Tensor) -> Tensor:
         """A modality's frames, one per token of `mask_BT`: (B, T, D)."""
@@ -99,5 +97,32 @@ class AdaptationGate(nn.Module):
         norm_BT1 = torch.linalg.vector_norm(shift_BTE, dim=-1, keepdim=True)
         room_BT1 = torch.linalg.vector_norm(e_BTE, dim=-1, keepdim=True)
         alpha_BT1 = (self.beta * room_BT1 / (norm_BT1 + 1e-6)).clamp_max(1)  # alpha = min(beta |e| / |h|, 1)
-        shifted = self.norm(alpha_BT1 * shift_BTE + e_BTE)
-        return shifted if noise is None else noise.dropout(shifted, self.dropout)
+        return dropout(self.norm(alpha_BT1 * shift_BTE + e_BTE), self.dropout, noise)
+
+
+def block_average(x_BLD: Tensor, steps: int) -> Tensor:
+    """(B, T, D): T blocks of ceil(L / T) frames, the last frame repeated to fill them; padding is averaged too.
+
+    M-SENA's alignment for CH-SIMS (400 and 55 frames to 39 steps), for any L and T. Source: thuiar/MMSA, AlignNets.
+    """
+    frames = x_BLD.shape[1]
+    if frames == steps:
+        return x_BLD
+    pool = -(-frames // steps)
+    filling_BFD = x_BLD[:, -1:].expand(-1, pool * steps - frames, -1)
+    return torch.cat([x_BLD, filling_BFD], dim=1).unflatten(1, (steps, pool)).mean(2)
+
+
+def masked_block_average(x_BLD: Tensor, frames_B: Tensor, tokens_B: Tensor, steps: int) -> Tensor:
+    """(B, T, D): the same blocks for each example alone, its valid frames onto its valid tokens.
+
+    x is padded on the right; frames_B and tokens_B count what is valid, at least 1. Steps after an example's last token
+    repeat its last frame. The result does not depend on how far anything is padded.
+    """
+    pool_B11 = (-(-frames_B // tokens_B)).view(-1, 1, 1)
+    start_BT1 = torch.arange(steps, device=x_BLD.device).view(1, -1, 1) * pool_B11
+    frame_L, frames_B11 = torch.arange(x_BLD.shape[1], device=x_BLD.device), frames_B.view(-1, 1, 1)
+    inside_BTL = (frame_L >= start_BT1) & (frame_L < start_BT1 + pool_B11) & (frame_L < frames_B11)
+    repeats_BT1 = (start_BT1 + pool_B11 - start_BT1.maximum(frames_B11)).clamp_min(0)
+    weight_BTL = inside_BTL + repeats_BT1 * (frame_L == frames_B11 - 1)
+    return (weight_BTL / pool_B11).to(x_BLD.dtype) @ x_BLD

@@ -1,7 +1,8 @@
 """MISA: modality-invariant and -specific representations (Hazarika, Zimmermann, Poria 2020), with a fine-tuned BERT.
 
-Shape suffixes: B batch, R rows given to fusion, M modalities (text, vision, audio), L steps, D feature width, H hidden.
 M-SENA's `sp_discriminator` and last LayerNorm (`tlayer_norm`) are in no output and no loss: they are left out.
+Shape suffixes: B batch, R rows given to fusion, M modalities (text, vision, audio), P pairs, K moments, L steps,
+D feature width, H hidden.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from powmix.data.splits import Batch
 from powmix.mixing import Mixed
-from powmix.models.contract import Encoded, FusionModel, Inputs
-from powmix.models.misa_losses import difference_loss, reconstruction_loss, similarity_loss
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel, Inputs
+from powmix.models.bert import BERT, TextEncoder
+from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import LSTM, first_valid_first, select_step
-from powmix.models.text import TextEncoder
 
 ORDER = ("text", "vision", "audio")
 HIDDEN = (*(f"private_{name}" for name in ORDER), *(f"shared_{name}" for name in ORDER))
+PAIRS = ((0, 1), (0, 2), (2, 1))
+"""Pairs of modalities, by their places in ORDER."""
+MOMENTS = 5
 
 
 class MISA(FusionModel):
@@ -38,7 +42,7 @@ class MISA(FusionModel):
     def __init__(
         self,
         inputs: Inputs,
-        text: Mapping[str, Any],
+        text: Mapping[str, Any] = BERT,
         hidden_size: int = 128,
         dropout: float = 0.2,
         diff_weight: float = 0.1,
@@ -51,7 +55,7 @@ class MISA(FusionModel):
         super().__init__()
         self.own_lengths, self.configured_decay, self.dropout = own_lengths, configured_decay, dropout
         self.loss_weights = {"difference": diff_weight, "similarity": sim_weight, "reconstruction": recon_weight}
-        self.text = TextEncoder(inputs, text)
+        self.text = TextEncoder(inputs, **text)
         self.vision, self.audio = UtteranceLSTM(inputs.dims["vision"]), UtteranceLSTM(inputs.dims["audio"])
         widths = {"text": self.text.width, "vision": 4 * inputs.dims["vision"], "audio": 4 * inputs.dims["audio"]}
         self.project = nn.ModuleDict({name: projection(widths[name], hidden_size) for name in ORDER})
@@ -91,7 +95,7 @@ class MISA(FusionModel):
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
         six_R6H = torch.stack([hidden[name] for name in HIDDEN], dim=1)
         h = self.hidden_layer(self.transformer(six_R6H, noise).flatten(1))
-        return self.output(drop(h, self.dropout, noise).relu())
+        return self.output(dropout(h, self.dropout, noise).relu())
 
     def auxiliary_losses(
         self, encoded: Encoded, mixed: Mixed, batch: Batch, noise: Noise | None = None
@@ -109,6 +113,38 @@ class MISA(FusionModel):
     def parameter_groups(self, optimizer: Mapping[str, Any]) -> list[dict[str, Any]]:
         decay = optimizer["weight_decay"] if self.configured_decay else 0.0
         return super().parameter_groups({**optimizer, "weight_decay": decay})
+
+
+def difference_loss(private_MBH: Tensor, shared_MBH: Tensor) -> Tensor:
+    """How far subspaces are from orthogonal, the paper's L_diff: a sum over six pairs of mean (X1^T X2)^2.
+
+    Pairs: each modality's private and shared vectors, and the private vectors of two modalities. X is centred over the
+    batch, each row divided by its norm, through which no gradient flows.
+    """
+    x = torch.cat([private_MBH, shared_MBH])
+    x = x - x.mean(1, keepdim=True)
+    x = x / (torch.linalg.vector_norm(x, dim=2, keepdim=True).detach() + 1e-6)
+    first, second = zip(*[(m, m + 3) for m in range(3)], *PAIRS)
+    correlation_PHH = torch.bmm(x[list(first)].transpose(1, 2), x[list(second)])
+    return correlation_PHH.pow(2).mean((1, 2)).sum()
+
+
+def similarity_loss(shared_MBH: Tensor) -> Tensor:
+    """Central moment discrepancy of the shared vectors, the paper's L_sim, moments 1 to 5, mean over three pairs.
+
+    Gradients stay finite where two moments are equal, as in a batch of one.
+    """
+    mean_M1H = shared_MBH.mean(1, keepdim=True)
+    centred = shared_MBH - mean_M1H
+    moments_KMH = torch.stack([mean_M1H.squeeze(1), *(centred.pow(k).mean(1) for k in range(2, MOMENTS + 1))])
+    first, second = zip(*PAIRS)
+    gaps_KPH = moments_KMH[:, list(first)] - moments_KMH[:, list(second)]
+    return torch.linalg.vector_norm(gaps_KPH, dim=2).sum(0).mean()
+
+
+def reconstruction_loss(reconstruction_MBH: Tensor, projection_MBH: Tensor) -> Tensor:
+    """The paper's L_recon: squared error, mean over modalities; the target gets its gradient too, as published."""
+    return F.mse_loss(reconstruction_MBH, projection_MBH)
 
 
 class UtteranceLSTM(nn.Module):
@@ -154,20 +190,16 @@ class FusionTransformer(nn.Module):
         nn.init.zeros_(self.attention_out.bias)
 
     def forward(self, x_R6H: Tensor, noise: Noise | None = None) -> Tensor:
-        x = self.norm_attention(x_R6H + drop(self.attend(x_R6H, noise), self.dropout, noise))
-        inner = drop(self.inner(x).relu(), self.dropout, noise)
-        return self.norm_feedforward(x + drop(self.outer(inner), self.dropout, noise))
+        x = self.norm_attention(x_R6H + dropout(self.attend(x_R6H, noise), self.dropout, noise))
+        inner = dropout(self.inner(x).relu(), self.dropout, noise)
+        return self.norm_feedforward(x + dropout(self.outer(inner), self.dropout, noise))
 
     def attend(self, x_R6H: Tensor, noise: Noise | None) -> Tensor:
         query, key, value = self.attention_in(x_R6H).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-        weights = drop(scores.softmax(-1, dtype=torch.float32), self.dropout, noise)
+        weights = dropout(scores.softmax(-1, dtype=torch.float32), self.dropout, noise)
         return self.attention_out((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2))
 
 
 def projection(inputs: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.LayerNorm(width))
-
-
-def drop(x: Tensor, p: float, noise: Noise | None) -> Tensor:
-    return x if noise is None else noise.dropout(x, p)

@@ -1,6 +1,6 @@
 """MulT: the Multimodal Transformer (Tsai et al., ACL 2019) without CTC, as in thuiar/MMSA at a94e65d.
 
-Shape suffixes: S seeds (absent alone), B batch, L steps, E width (dim), R rows of fusion.
+Shape suffixes: B batch, L steps, E width (dim), R rows of fusion.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from powmix.data.splits import MODALITIES, Batch
-from powmix.models.contract import Encoded, FusionModel, Inputs
+from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.crossmodal import Encoders
-from powmix.models.layers import Conv1d, Linear
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise, dropout
 from powmix.models.sequences import Steps
 
 PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES if source != target)
@@ -32,7 +31,6 @@ class MulT(FusionModel):
     does.
     """
 
-    stackable = True
     switches = ("mask_padding", "positions", "configured_decay")
 
     def __init__(
@@ -64,7 +62,7 @@ class MulT(FusionModel):
         kernels = {"text": kernel_text, "audio": kernel_audio, "vision": kernel_vision}
         self.projections = nn.ModuleDict(
             {
-                name: Conv1d(inputs.dims[name], dim, _fitting(name, kernel, inputs.steps[name]))
+                name: nn.Conv1d(inputs.dims[name], dim, _fitting(name, kernel, inputs.steps[name]), bias=False)
                 for name, kernel in kernels.items()
                 if inputs.dims[name] != dim
             }
@@ -73,8 +71,8 @@ class MulT(FusionModel):
         common = (relu_dropout, embed_dropout, res_dropout, positions)
         self.crossmodal = Encoders(dim, heads, levels, [by_source[source] for _, source in PAIRS], *common)
         self.memory = Encoders(2 * dim, heads, max(levels, 3), [attn_dropout] * len(MODALITIES), *common)
-        self.linear_1, self.linear_2 = Linear(6 * dim, 6 * dim), Linear(6 * dim, 6 * dim)
-        self.output = Linear(6 * dim, inputs.outputs)
+        self.linear_1, self.linear_2 = nn.Linear(6 * dim, 6 * dim), nn.Linear(6 * dim, 6 * dim)
+        self.output = nn.Linear(6 * dim, inputs.outputs)
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
         projected = {name: self._project(batch, name, noise) for name in MODALITIES}
@@ -87,9 +85,7 @@ class MulT(FusionModel):
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
         joined = torch.cat([hidden[name] for name in MODALITIES], dim=-1)
-        h = self.linear_1(joined).relu()
-        if noise is not None:
-            h = noise.dropout(h, self.output_dropout)
+        h = dropout(self.linear_1(joined).relu(), self.output_dropout, noise)
         return self.output(joined + self.linear_2(h))
 
     def parameter_groups(self, optimizer: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -97,21 +93,21 @@ class MulT(FusionModel):
         return super().parameter_groups({**optimizer, "weight_decay": decay})
 
     def _project(self, batch: Batch, name: str, noise: Noise | None) -> Steps:
-        """A modality's sequence convolved to width E: (*S, B, L - kernel + 1, E)."""
-        steps = Steps(
-            batch.features[name], batch.lengths[name].clamp(min=1) if self.mask_padding else None, batch.side[name]
-        )
-        x = steps.x.where(steps.valid(), 0) if self.mask_padding else steps.x
-        if name == "text" and noise is not None:
-            x = noise.dropout(x, self.text_dropout)
+        """A modality's sequence convolved to width E: (B, L - kernel + 1, E)."""
+        lengths = batch.lengths[name].clamp(min=1) if self.mask_padding else None
+        steps = Steps(batch.features[name], lengths, batch.side[name])
+        x = steps.x if lengths is None else steps.x.where(steps.valid(), 0)
+        if name == "text":
+            x = dropout(x, self.text_dropout, noise)
         if name not in self.projections:
-            return Steps(x, steps.lengths, steps.side)
+            return Steps(x, lengths, steps.side)
         convolution = self.projections[name]
-        missing = max(convolution.kernel - x.shape[-2], 0)
+        (kernel,) = convolution.kernel_size
+        missing = max(kernel - x.shape[1], 0)
         if missing:
             x = F.pad(x, (0, 0, 0, missing) if steps.side == "right" else (0, 0, missing, 0))
-        shorter = None if steps.lengths is None else (steps.lengths - convolution.kernel + 1).clamp(min=1)
-        return Steps(convolution(x), shorter, steps.side)
+        shorter = None if lengths is None else (lengths - kernel + 1).clamp(min=1)
+        return Steps(convolution(x.transpose(1, 2)).transpose(1, 2), shorter, steps.side)
 
 
 def _fitting(name: str, kernel: int, steps: int) -> int:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from powmix.data.splits import Batch
 from powmix.mixing import Mixed
 from powmix.mixing.convex import combine
-from powmix.models.contract import Encoded, FusionModel, Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Encoded, FusionModel, Inputs
+from powmix.models.bert import BERT, TextEncoder
+from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import LSTM
-from powmix.models.text import TextEncoder
 from powmix.models.ulgm import ULGM
 
 UNIMODAL = ("text", "audio", "vision")
@@ -41,7 +41,7 @@ class SelfMM(FusionModel):
     def __init__(
         self,
         inputs: Inputs,
-        text: Mapping[str, Any],
+        text: Mapping[str, Any] = BERT,
         audio_hidden_size: int = 16,
         vision_hidden_size: int = 32,
         audio_out: int = 16,
@@ -63,10 +63,8 @@ class SelfMM(FusionModel):
         decay_without_gradient: bool = True,
     ):
         super().__init__()
-        if unimodal not in ("mixed", "clean"):
-            raise ValueError(f"model.unimodal must be mixed or clean, got {unimodal!r}")
         self.unimodal, self.decay_without_gradient = unimodal, decay_without_gradient
-        self.text = TextEncoder(inputs, text)
+        self.text = TextEncoder(inputs, **text)
         self.audio = SequenceEncoder(inputs.dims["audio"], audio_hidden_size, audio_out, audio_lstm_dropout)
         self.vision = SequenceEncoder(inputs.dims["vision"], vision_hidden_size, vision_out, vision_lstm_dropout)
         widths = {"text": self.text.width, "audio": audio_out, "vision": vision_out}
@@ -165,7 +163,7 @@ class SequenceEncoder(nn.Module):
         longest = int(lengths_B.max().clamp(1, x_BLD.shape[1]))
         x_BLD = x_BLD[:, :longest] if side == "right" else x_BLD[:, -longest:]
         h = self.lstm.final(x_BLD, lengths_B, side)
-        return self.output(h if noise is None else noise.dropout(h, self.dropout))
+        return self.output(dropout(h, self.dropout, noise))
 
 
 class Head(nn.Module):
@@ -178,7 +176,7 @@ class Head(nn.Module):
         self.output = nn.Linear(width, outputs)
 
     def features(self, x: Tensor, noise: Noise | None = None) -> Tensor:
-        return self.first(x if noise is None else noise.dropout(x, self.dropout)).relu()
+        return self.first(dropout(x, self.dropout, noise)).relu()
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:
         return self.output(self.second(self.features(x, noise)).relu())

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powmix.models.contract import Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Inputs
+from powmix.models.dropout import Noise
+from powmix.models.lf_dnn import FusionLayers, SubnetModel
 from powmix.models.outer_linear import outer_linear
-from powmix.models.subnets import FusionLayers, SubnetModel
 
 
 class TFN(SubnetModel):
@@ -61,4 +61,4 @@ class TFN(SubnetModel):
         )
         if not self.squashes:
             return prediction
-        return torch.sigmoid(prediction) * self.output_range.unsqueeze(-2) + self.output_shift.unsqueeze(-2)
+        return torch.sigmoid(prediction) * self.output_range + self.output_shift

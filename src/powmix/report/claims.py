@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from powmix.metrics.columns import DATASETS, MODELS, Metric, metric
+from powmix.metrics.columns import DATASETS, Metric, metric
 from powmix.metrics.statistics import BOOTSTRAP_SEED, Comparison, compare, seeds_needed
 from powmix.mixing.registry import TITLES as MIXERS
+from powmix.models.registry import TITLES as MODELS
 from powmix.report.analyses import KINDS, answer, by_seed, curve
 from powmix.report.contests import NOT, NOT_RUN, REPRODUCED, UNDECIDED, Contest, Finding, Seeds, decide, undecided
 from powmix.report.published import Published, PublishedRow, statements

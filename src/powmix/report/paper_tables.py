@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from powmix.metrics.columns import COLUMNS, DATASETS, MODELS, Metric, convention, metric
+from powmix.metrics.columns import COLUMNS, DATASETS, Metric, convention, metric
 from powmix.metrics.statistics import MIN_INTERVAL, MOST_SEEDS, Comparison, seeds_needed
 from powmix.mixing.registry import TITLES as MIXERS
+from powmix.models.registry import TITLES as MODELS
 from powmix.report.lines import MISSING, Text, text_of
 from powmix.report.published import Published, PublishedRow, PublishedTable
 from powmix.report.table import Row, Table

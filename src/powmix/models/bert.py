@@ -5,21 +5,19 @@ Shape suffixes: B batch, L tokens, D encoder width. Tokens (B, 3, L) are padded 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from powmix.data.encoders import check_encoder, load_encoder
-from powmix.models.contract import Inputs
-from powmix.models.noise import Noise
+from powmix.models.base import Inputs
+from powmix.models.dropout import Noise
 
-__all__ = ["TextEncoder", "check_encoder", "load_bert"]
-
-OPTIONS = ("pretrained", "finetune")
+BERT = {"pretrained": "bert-base-uncased", "finetune": True}
+"""The default of a model's option `text`: what `TextEncoder` is made with."""
 SPECIAL_TOKENS = 104
 """The least vocabulary: [PAD], [UNK], [CLS], [SEP], [MASK] are 0, 100, 101, 102, 103."""
 
@@ -27,25 +25,21 @@ SPECIAL_TOKENS = 104
 class TextEncoder(nn.Module):
     """BERT (Devlin et al. 2019), fine-tuned or frozen, computed on the batch's longest example.
 
-    options: `pretrained` names the weights (see `check_encoder`), `finetune` trains them. A frozen encoder gets no
+    pretrained: which weights (see `check_encoder`); finetune: whether they are trained. A frozen encoder gets no
     gradient and no dropout (M-SENA leaves its dropout on there; no published number rests on that). The pooler exists
     only where it is used: it would get no gradient elsewhere. Of the word embeddings it keeps those that the data can
     ask for (`KnownWords`). Dropout is drawn from `noise`; None means evaluation.
     """
 
-    def __init__(self, inputs: Inputs, options: Mapping[str, Any], pooler: bool = False):
+    def __init__(self, inputs: Inputs, pretrained: str, finetune: bool = True, pooler: bool = False):
         super().__init__()
-        unknown = sorted(set(options) - set(OPTIONS))
-        if unknown:
-            raise ValueError(f"model.text: unknown option {unknown[0]!r}; options: {', '.join(OPTIONS)}")
-        name = options.get("pretrained", "bert-base-uncased")
-        self.finetune = bool(options.get("finetune", True))
-        self.bert = load_bert(name, inputs.vocabulary, pooler)
+        self.finetune = finetune
+        self.bert = load_bert(pretrained, inputs.vocabulary, pooler)
         config = self.bert.config
         if inputs.vocabulary > config.vocab_size:
             raise ValueError(
-                f"model.text.pretrained={name!r} knows {config.vocab_size} tokens, the data holds token ids up to "
-                f"{inputs.vocabulary - 1}: choose the encoder whose tokenizer made them"
+                f"model.text.pretrained={pretrained!r} knows {config.vocab_size} tokens, the data holds token ids "
+                f"up to {inputs.vocabulary - 1}: choose the encoder whose tokenizer made them"
             )
         if inputs.token_ids is not None:
             self.bert.embeddings.word_embeddings = KnownWords(self.bert.embeddings.word_embeddings, inputs.token_ids)

@@ -1,7 +1,10 @@
-"""Multi-head attention with dropout from our own generators, computed in blocks that stay in the cache.
+"""Multi-head attention with dropout from our own generators, computed in blocks that stay in the processor's cache.
 
-Shape suffixes: P leading axes (seeds, networks), N = P * B sequences, R = N * heads rows, Q and K query and key steps,
-E width, D = E / heads.
+Against softmax over whole matrices with the same masks, a MulT training step (one CPU thread) is 2.4 times quicker on
+MOSI's unaligned sequences, 1.5 on MOSEI's, 1.7 on SIMS's, and 1.1 on MOSI's aligned ones. The backward pass computes a
+block's probabilities again, so that of Q x K scores only the dropout mask is kept.
+Shape suffixes: G networks, B batch, N = G * B sequences, R = N * heads rows, Q and K query and key steps, E width,
+D = E / heads.
 """
 
 from __future__ import annotations
@@ -17,14 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from powmix.models.noise import Noise
+from powmix.models.dropout import Noise
 
 BLOCK = {"cpu": 180_000}
 """Scores held at a time, by device: on a CPU so that three buffers of them stay near its second-level cache."""
 EVERYTHING = 2**28
-_KEPT = threading.local()
+"""The same where the cache is not the bound: on a GPU a block is everything."""
 CALM = 100.0
-"""Scores (base 2) up to this need no maximum subtracted: 2^100 times any number of keys is a float32."""
+"""Scores (base 2) up to this need no maximum subtracted: a sum of as many 2^100 as there are keys fits a float32."""
+_KEPT = threading.local()
 
 
 def attention(
@@ -36,116 +40,86 @@ def attention(
     rates: Sequence[float],
     noise: Noise | None,
 ) -> Tensor:
-    """softmax(query key^T / sqrt(D) + bias), dropped out, times value: (*P, B, Q, E) from (*P, B, Q | K | K, E).
+    """softmax(query key^T / sqrt(D) + bias), dropped out, times value: (G, E, B, Q) from (G, E, B, Q | K | K).
 
-    bias: 0 or -inf; None, or (Q, K) for all sequences, or (N, Q, K). rates: dropout by network, the last axis of P.
+    bias: 0 or -inf; None, or (Q, K) for all sequences, or (N, Q, K). rates: dropout by network.
     Without dropout to draw, a GPU runs PyTorch's fused kernel; on a CPU that is slower than blocks for narrow heads.
     """
-    keep = draw_keep(noise, rates, (*query.shape[:-2], heads, query.shape[-2], key.shape[-2]), query.device)
-    if keep is not None:
+    keep = None
+    if noise is not None and any(rates):
+        networks, _, batch, steps = query.shape
+        keep = noise.keep((networks, batch, heads, steps, key.shape[-1]), rates, query.device).flatten(0, -3)
         value = value * _scale(tuple(rates), value.device)
-    q, k, v = (_heads(x, heads).contiguous().flatten(0, 1) for x in (query, key, value))
+    q, k, v = (_rows(x, heads) for x in (query, key, value))
     if keep is not None or q.device.type in BLOCK:
         out = BlockAttention.apply(q, k, v, bias, keep, heads)
     else:
         mask = bias if bias is None or bias.dim() == 2 else bias.unsqueeze(1)
         rows = (x.unflatten(0, (-1, heads)).transpose(2, 3) for x in (q, k, v))
         out = F.scaled_dot_product_attention(*rows, attn_mask=mask).flatten(0, 1).transpose(1, 2)
-    return out.unflatten(0, (-1, heads)).permute(0, 3, 1, 2).reshape(query.shape)
-
-
-def draw_keep(
-    noise: Noise | None, rates: Sequence[float], shape: tuple[int, ...], device: torch.device
-) -> Tensor | None:
-    """Which probabilities of `shape` (*P, B, heads, Q, K) dropout keeps, (R, Q, K) uint8; None where it keeps all."""
-    if noise is None or not any(rates):
-        return None
-    return noise.keep(shape, rates, device).flatten(0, -3)
-
-
-def scales(rates: Sequence[float]) -> list[float]:
-    """1 / (1 - p) by network: dropped-out probabilities times it are the same as values times it."""
-    return [1 / (1 - rate) if rate < 1 else 0.0 for rate in rates]
+    return out.view(query.shape[0], -1, heads, *out.shape[1:]).permute(0, 2, 3, 1, 4).reshape(query.shape)
 
 
 @lru_cache(maxsize=64)
 def _scale(rates: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(scales(rates), device=device).view(-1, 1, 1, 1)
+    """1 / (1 - p) by network: values times it are the same as dropped-out probabilities times it."""
+    return torch.tensor([1 / (1 - rate) for rate in rates], device=device).view(-1, 1, 1, 1)
 
 
 class BlockAttention(torch.autograd.Function):
-    """Attention over R rows, laid out as (R, D, steps)."""
+    """Attention over R rows, laid out as (R, D, steps); what its backward keeps of a query is one logarithm.
+
+    Scores and logarithms are in base 2: `exp2` is quick where scores are -inf, `exp` is not.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, q_RDQ: Tensor, k_RDK: Tensor, v_RDK: Tensor, bias: Tensor | None, keep: Tensor | None, heads: int
+        ctx: Any, q_RDQ: Tensor, k_RDK: Tensor, v_RDK: Tensor, bias: Tensor | None, keep_RQK: Tensor | None, heads: int
     ) -> Tensor:
-        ctx.heads = heads
+        out_RDQ, log_norm_RQ1 = torch.empty_like(q_RDQ), q_RDQ.new_empty(q_RDQ.shape[0], q_RDQ.shape[2], 1)
+        calm = _calm(q_RDQ, k_RDK)
         with torch.autocast(q_RDQ.device.type, enabled=False):
-            out_RDQ, log_norm_RQ1 = attend(q_RDQ, k_RDK, v_RDK, bias, keep, heads)
-        ctx.save_for_backward(q_RDQ, k_RDK, v_RDK, bias, keep, out_RDQ, log_norm_RQ1)
+            for block in _blocks(q_RDQ, k_RDK, bias, heads, buffers=2):
+                weights, spare = block.buffers
+                _scores(block, block.queries(q_RDQ), block.keys(k_RDK), bias, heads, weights)
+                top = None if calm else weights.amax(-1, keepdim=True)
+                torch.exp2(weights if top is None else weights.sub_(top), out=weights)
+                norm = weights.sum(-1, keepdim=True)
+                log_norm = block.steps_of(log_norm_RQ1).copy_(norm).log2_()
+                if top is not None:
+                    log_norm.add_(top)
+                if keep_RQK is not None:
+                    weights.mul_(spare.copy_(block.scores(keep_RQK)))
+                attended = torch.bmm(block.keys(v_RDK), weights.transpose(1, 2))
+                torch.div(attended, norm.transpose(1, 2), out=block.queries(out_RDQ))
+        ctx.heads = heads
+        ctx.save_for_backward(q_RDQ, k_RDK, v_RDK, bias, keep_RQK, out_RDQ, log_norm_RQ1)
         return out_RDQ
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_RDQ: Tensor) -> tuple[Tensor | None, ...]:
-        return *attend_backward(grad_RDQ.contiguous(), *ctx.saved_tensors, ctx.heads), None, None, None
-
-
-def attend(
-    q_RDQ: Tensor, k_RDK: Tensor, v_RDK: Tensor, bias: Tensor | None, keep: Tensor | None, heads: int
-) -> tuple[Tensor, Tensor]:
-    """The attended values (R, D, Q), a block at a time, and the logarithm of each query's normaliser (R, Q, 1).
-
-    Scores and logarithms are in base 2: `exp2` is quick where scores are -inf, `exp` is not.
-    """
-    out_RDQ, log_norm_RQ1 = torch.empty_like(q_RDQ), q_RDQ.new_empty(q_RDQ.shape[0], q_RDQ.shape[2], 1)
-    calm = _calm(q_RDQ, k_RDK)
-    for block in _blocks(q_RDQ, k_RDK, bias, heads, buffers=2):
-        weights, spare = block.buffers
-        _scores(block, block.queries(q_RDQ), block.keys(k_RDK), bias, heads, weights)
-        top = None if calm else weights.amax(-1, keepdim=True)
-        torch.exp2(weights if top is None else weights.sub_(top), out=weights)
-        norm = weights.sum(-1, keepdim=True)
-        log_norm = block.steps_of(log_norm_RQ1).copy_(norm).log2_()
-        if top is not None:
-            log_norm.add_(top)
-        if keep is not None:
-            weights.mul_(spare.copy_(block.scores(keep)))
-        attended = torch.bmm(block.keys(v_RDK), weights.transpose(1, 2))
-        torch.div(attended, norm.transpose(1, 2), out=block.queries(out_RDQ))
-    return out_RDQ, log_norm_RQ1
-
-
-def attend_backward(
-    grad_RDQ: Tensor,
-    q_RDQ: Tensor,
-    k_RDK: Tensor,
-    v_RDK: Tensor,
-    bias: Tensor | None,
-    keep: Tensor | None,
-    out_RDQ: Tensor,
-    log_norm_RQ1: Tensor,
-    heads: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v; the probabilities are computed again, block by block."""
-    d_q, d_k, d_v = torch.empty_like(q_RDQ), torch.zeros_like(k_RDK), torch.zeros_like(v_RDK)
-    inner_RQ1 = (grad_RDQ * out_RDQ).sum(1).unsqueeze(-1)  # sum over keys of probability times its gradient
-    for block in _blocks(q_RDQ, k_RDK, bias, heads, buffers=3):
-        weights, scores, kept = block.buffers
-        q, k, grad = block.queries(q_RDQ), block.keys(k_RDK), block.queries(grad_RDQ)
-        _scores(block, q, k, bias, heads, weights)
-        torch.exp2(weights.sub_(block.steps_of(log_norm_RQ1)), out=weights)
-        dropped = weights if keep is None else torch.mul(weights, kept.copy_(block.scores(keep)), out=scores)
-        block.keys(d_v).add_(torch.bmm(grad, dropped))
-        torch.bmm(grad.transpose(1, 2), block.keys(v_RDK), out=scores)
-        if keep is not None:
-            scores.mul_(kept)
-        scores.sub_(block.steps_of(inner_RQ1)).mul_(weights)  # the derivative of softmax
-        block.queries(d_q).copy_(torch.bmm(k, scores.transpose(1, 2)))
-        block.keys(d_k).add_(torch.bmm(q, scores))
-    scale = q_RDQ.shape[1] ** -0.5
-    return d_q.mul_(scale), d_k.mul_(scale), d_v
+        q_RDQ, k_RDK, v_RDK, bias, keep_RQK, out_RDQ, log_norm_RQ1 = ctx.saved_tensors
+        grad_RDQ = grad_RDQ.contiguous()
+        inner_RQ1 = (grad_RDQ * out_RDQ).sum(1).unsqueeze(-1)  # sum over keys of probability times its gradient
+        d_q, d_k, d_v = torch.empty_like(q_RDQ), torch.zeros_like(k_RDK), torch.zeros_like(v_RDK)
+        for block in _blocks(q_RDQ, k_RDK, bias, ctx.heads, buffers=3):
+            weights, scores, kept = block.buffers
+            q, k, grad = block.queries(q_RDQ), block.keys(k_RDK), block.queries(grad_RDQ)
+            _scores(block, q, k, bias, ctx.heads, weights)
+            torch.exp2(weights.sub_(block.steps_of(log_norm_RQ1)), out=weights)
+            dropped = weights
+            if keep_RQK is not None:
+                dropped = torch.mul(weights, kept.copy_(block.scores(keep_RQK)), out=scores)
+            block.keys(d_v).add_(torch.bmm(grad, dropped))
+            torch.bmm(grad.transpose(1, 2), block.keys(v_RDK), out=scores)
+            if keep_RQK is not None:
+                scores.mul_(kept)
+            scores.sub_(block.steps_of(inner_RQ1)).mul_(weights)  # the derivative of softmax
+            block.queries(d_q).copy_(torch.bmm(k, scores.transpose(1, 2)))
+            block.keys(d_k).add_(torch.bmm(q, scores))
+        scale = q_RDQ.shape[1] ** -0.5
+        return d_q.mul_(scale), d_k.mul_(scale), d_v, None, None, None
 
 
 class _Block(NamedTuple):
@@ -240,7 +214,6 @@ def _workspace(like: Tensor, buffers: int, size: int) -> list[Tensor]:
     return kept
 
 
-def _heads(x: Tensor, heads: int) -> Tensor:
-    """(*P, B, L, E) -> (N, heads, D, L), float32."""
-    x_NLHD = x.reshape(-1, x.shape[-2], heads, x.shape[-1] // heads)
-    return x_NLHD.permute(0, 2, 3, 1).float()
+def _rows(x: Tensor, heads: int) -> Tensor:
+    """(G, E, B, L) -> (R, D, L), float32, contiguous."""
+    return x.unflatten(1, (heads, -1)).permute(0, 3, 1, 2, 4).float().flatten(0, 2).contiguous()
