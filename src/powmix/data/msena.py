@@ -213,10 +213,7 @@ def _strings(key: str, value: Any, size: int) -> list[str]:
     if not isinstance(texts, list | tuple | np.ndarray) or len(texts) != size:
         found = len(texts) if isinstance(texts, list | tuple | np.ndarray) else _kind(value)
         raise FeatureFileError(f"{key}: expected {size} strings, got {found}")
-    try:
-        texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
-    except ValueError:
-        raise FeatureFileError(f"{key}: expected text, got code points that do not exist") from None
+    texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
     for text in texts:
         if not isinstance(text, str):
             raise FeatureFileError(f"{key}: expected {size} strings, got {_kind(text)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,8 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     flat = _strings(data) if dtype.dtype.hasobject else np.frombuffer(data, dtype=dtype.dtype)
     if flat.size != math.prod(shape):
         raise FeatureFileError(f"expected the values of an array of shape {shape}, got {flat.size} values")
+    if flat.size and flat.dtype.kind == "U" and flat.view(f"{flat.dtype.byteorder}u4").max() > sys.maxunicode:
+        raise FeatureFileError("expected text, got code points that do not exist")
     return flat.reshape(shape, order=order)
 
 
