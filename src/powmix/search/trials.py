@@ -5,8 +5,8 @@ of the process that runs it. A trial whose process died waits again with its num
 never skipped and none is run twice to its end. The number says which point of a grid a trial is, and the storage gives
 each number out once: a grid stays exact even where a server that restarts drops its locks.
 
-This writes to Optuna's storage itself. Study.ask and Study.tell read the queue and the trial again each time: with them
-16 workers on PostgreSQL end 6.8 trials of one second a second, so 11.6 (two cores).
+This writes to Optuna's storage itself. Study.ask and Study.tell read the queue and the trial again each time, with
+the lock held: 16 workers on PostgreSQL then ended 0.7 times as many trials as plain Optuna, so 1.1 to 1.4 times.
 """
 
 import logging
