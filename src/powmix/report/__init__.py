@@ -1,4 +1,4 @@
-"""Finished runs become statistics, tables, figures and pages; nothing imports torch (but Figure 1 and Table 1, on demand).
+"""Finished runs become statistics, tables, figures and pages; nothing imports torch but Figure 1 and Table 1.
 
     from powmix.report import describe, write_comparison
 
