@@ -6,12 +6,18 @@ over the claim); undecided otherwise, with the number of further seeds that a pa
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from powmix.metrics.columns import Metric
+from powmix.metrics.columns import Metric, metric
 from powmix.metrics.statistics import Comparison, compare, correct, seeds_needed
+from powmix.report.published import Published, PublishedRow, statements
+from powmix.report.table import Row, Table, fraction
 from powmix.report.verdict import ALPHA, show_interval
+
+FIGURES = ("Non0_acc_2", "MAE")
+"""The metrics of the paper's figures."""
 
 REPRODUCED, NOT, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
 
@@ -94,3 +100,65 @@ def _standing(contest: Contest, c: Comparison) -> float:
     """The gain in standard errors: the smallest is the weakest contest."""
     gain = _gain(contest, c)
     return gain / (c.std / math.sqrt(c.n)) if c.std else math.copysign(math.inf, gain) if gain else 0.0
+
+
+# --- the runs that a contest is between -------------------------------------------------------------------------------
+
+
+class Runs:
+    """Our rows by what the paper calls them."""
+
+    def __init__(self, table: Table, published: Published) -> None:
+        self.rows = [row for row in table.rows if (row.record.protocol, row.record.task) == ("published", "regression")]
+        self.published = published
+        self.settings = statements("settings")
+        self.ablations = statements("ablations")
+
+    def row(
+        self, dataset: str, model: str, mixer: str, ablation: str | None = None, part: float = 1.0, **options: Any
+    ) -> Row | None:
+        """The one row with the paper's mixing settings, changed by `options`; None where there is none or several."""
+        tuned = self.published.tuned.get((dataset, model, mixer), {})
+        wanted = {**self.settings.get(mixer, {}), **tuned, **self.ablations.get(ablation or "", {}), **options}
+        names = (dataset, model, mixer, ablation, part)
+        found = [
+            row
+            for row in self.rows
+            if (r := row.record) and (r.dataset, r.model, r.mixer, r.ablation, fraction(r)) == names
+            if all(r.mixing_options().get(key) == value for key, value in wanted.items())
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def parts(self, dataset: str, model: str) -> list[float]:
+        """The parts of the training data that runs have used."""
+        return sorted(
+            {fraction(row.record) for row in self.rows if (row.record.dataset, row.record.model) == (dataset, model)}
+        )
+
+    def n_outs(self, dataset: str, model: str) -> list[int]:
+        found = (row.record for row in self.rows if (row.record.dataset, row.record.model) == (dataset, model))
+        return sorted(
+            {r.mixing_options()["n_out"] for r in found if r.mixer == "powmix" and "n_out" in r.mixing_options()}
+        )
+
+
+def printed_rows(runs: Runs, name: str) -> dict[tuple[str, str, str, str | None], PublishedRow]:
+    [found] = [table for table in runs.published.tables if table.name == name]
+    return {(*row.variant, row.ablation): row for row in found.rows}
+
+
+def rival_of(runs: Runs, row: Row | None, dataset: str, model: str, mixer: str) -> Row | None:
+    """Another mixer's row; without mixing, the one that was trained most like `row`."""
+    if mixer != "none" or row is None or row.baseline is None:
+        return runs.row(dataset, model, mixer)
+    return next((other for other in runs.rows if other.record is row.baseline), None)
+
+
+def values_of(row: Row | None, key: str) -> Seeds:
+    return row.record.values(key) if row else {}
+
+
+def in_both_metrics(where: str, side: Row | None, rival: Row | None) -> Iterator[Contest]:
+    """A contest in each metric of the paper's figures."""
+    for key in FIGURES:
+        yield Contest(where, metric(key), values_of(side, key), values_of(rival, key))
