@@ -143,7 +143,8 @@ def _read_run(folder: Path, collection: Collection) -> None:
         if any(failure.folder == folder for failure in collection.failures):
             return
         name = f"{folder.parent.name}/{folder.name}"
-        status = "unfinished" if str(error).startswith("no result.json") else "corrupt"
+        kinds = {"no result.json": "unfinished", "result.json has schema": "another version's"}
+        status = next((kind for start, kind in kinds.items() if str(error).startswith(start)), "corrupt")
         collection.failures.append(Failure(name, status, str(error), folder))
         return
     if record.seeds and record.status != "pruned":
