@@ -75,7 +75,7 @@ def test_attention_in_blocks_is_attention_written_out(monkeypatch, block, biased
     else:
         monkeypatch.setitem(block_attention.BLOCK, "cpu", block)
     torch.manual_seed(0)
-    q, k, v = (torch.randn(2, 8, 3, steps, requires_grad=True) for steps in (5, 7, 7))
+    q, k, v = (torch.randn(2, 3, steps, 8, requires_grad=True) for steps in (5, 7, 7))
     hidden = torch.rand(5, 7) > 0.7 if biased == "shared" else torch.rand(6, 5, 7) > 0.7
     hidden[..., 0] = False
     bias = None if biased == "no bias" else torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
@@ -83,7 +83,7 @@ def test_attention_in_blocks_is_attention_written_out(monkeypatch, block, biased
     ours = block_attention.attention(q, k, v, 2, bias, rates, noise_of(5) if dropping else None)
 
     def split(x):
-        return x.unflatten(1, (2, 4)).permute(0, 3, 1, 4, 2)
+        return x.unflatten(-1, (2, 4)).transpose(-3, -2)
 
     scores = split(q) @ split(k).transpose(-1, -2) / 2
     if bias is not None:
@@ -93,7 +93,7 @@ def test_attention_in_blocks_is_attention_written_out(monkeypatch, block, biased
         keep = noise_of(5).keep((2, 3, 2, 5, 7), rates, q.device)
         assert keep[0].float().mean() < 1 and keep[1].all()
         weights = weights * keep * torch.tensor([1 / 0.7, 1.0]).view(2, 1, 1, 1, 1)
-    plain = (weights @ split(v)).permute(0, 2, 4, 1, 3).flatten(1, 2)
+    plain = (weights @ split(v)).transpose(-3, -2).flatten(-2)
     torch.testing.assert_close(ours, plain)
     cotangent = torch.randn_like(plain)
     for mine, theirs in zip(
@@ -103,10 +103,10 @@ def test_attention_in_blocks_is_attention_written_out(monkeypatch, block, biased
 
 
 def test_attention_survives_scores_far_from_zero():
-    q = torch.full((1, 4, 1, 2), 200.0)
-    value = torch.randn(1, 4, 1, 3)
-    mean = block_attention.attention(q, torch.full((1, 4, 1, 3), 200.0), value, 2, None, [0.0], None)
-    torch.testing.assert_close(mean, value.mean(-1, keepdim=True).expand(1, 4, 1, 2))
+    q = torch.full((1, 1, 2, 4), 200.0)
+    value = torch.randn(1, 1, 3, 4)
+    mean = block_attention.attention(q, torch.full((1, 1, 3, 4), 200.0), value, 2, None, [0.0], None)
+    torch.testing.assert_close(mean, value.mean(-2, keepdim=True).expand(1, 1, 2, 4))
 
 
 def test_query_i_sees_key_j_unless_j_exceeds_i_plus_the_difference_in_length():

@@ -40,15 +40,15 @@ def attention(
     rates: Sequence[float],
     noise: Noise | None,
 ) -> Tensor:
-    """softmax(query key^T / sqrt(D) + bias), dropped out, times value: (G, E, B, Q) from (G, E, B, Q | K | K).
+    """softmax(query key^T / sqrt(D) + bias), dropped out, times value: (G, B, Q, E) from (G, B, Q | K | K, E).
 
     bias: 0 or -inf; None, or (Q, K) for all sequences, or (N, Q, K). rates: dropout by network.
     Without dropout to draw, a GPU runs PyTorch's fused kernel; on a CPU that is slower than blocks for narrow heads.
     """
     keep = None
     if noise is not None and any(rates):
-        networks, _, batch, steps = query.shape
-        keep = noise.keep((networks, batch, heads, steps, key.shape[-1]), rates, query.device).flatten(0, -3)
+        shape = (*query.shape[:2], heads, query.shape[2], key.shape[2])
+        keep = noise.keep(shape, rates, query.device).flatten(0, 2)
         value = value * _scale(tuple(rates), value.device)
     q, k, v = (_rows(x, heads) for x in (query, key, value))
     if keep is not None or q.device.type in BLOCK:
@@ -57,7 +57,7 @@ def attention(
         mask = bias if bias is None or bias.dim() == 2 else bias.unsqueeze(1)
         rows = (x.unflatten(0, (-1, heads)).transpose(2, 3) for x in (q, k, v))
         out = F.scaled_dot_product_attention(*rows, attn_mask=mask).flatten(0, 1).transpose(1, 2)
-    return out.view(query.shape[0], -1, heads, *out.shape[1:]).permute(0, 2, 3, 1, 4).reshape(query.shape)
+    return out.unflatten(0, (-1, heads)).permute(0, 3, 1, 2).reshape(query.shape)
 
 
 @lru_cache(maxsize=64)
@@ -215,5 +215,6 @@ def _workspace(like: Tensor, buffers: int, size: int) -> list[Tensor]:
 
 
 def _rows(x: Tensor, heads: int) -> Tensor:
-    """(G, E, B, L) -> (R, D, L), float32, contiguous."""
-    return x.unflatten(1, (heads, -1)).permute(0, 3, 1, 2, 4).float().flatten(0, 2).contiguous()
+    """(G, B, L, E) -> (R, D, L), float32, contiguous."""
+    x_NLHD = x.flatten(0, 1).unflatten(-1, (heads, -1))
+    return x_NLHD.permute(0, 2, 3, 1).float().contiguous().flatten(0, 1)

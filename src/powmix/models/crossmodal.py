@@ -134,13 +134,13 @@ class Encoders(nn.Module):
         """x (G, B, Q, E) after a layer; source: normalised keys' and values' inputs, None for self-attention."""
         in_proj, out_proj, fc_1, fc_2 = layer
         if source is None:
-            query, key, value = _features_first(_normal(x), in_proj).chunk(3, dim=1)
+            query, key, value = _linear(_normal(x), in_proj).chunk(3, dim=-1)
         else:
             weights, biases = in_proj[0].chunk(3, dim=1), in_proj[1].chunk(3, dim=1)
-            query, key, value = map(_features_first, (_normal(x), *source), zip(weights, biases))
+            query, key, value = map(_linear, (_normal(x), *source), zip(weights, biases))
         attended = attention(query, key, value, self.heads, bias, rates, noise)
-        x = x + dropout(_linear(attended.movedim(1, -1), out_proj), self.res_dropout, noise)
-        h = dropout(_linear(_normal(x), fc_1).relu_(), self.relu_dropout, noise)
+        x = x + dropout(_linear(attended, out_proj), self.res_dropout, noise)
+        h = dropout(_linear(_normal(x), fc_1).relu(), self.relu_dropout, noise)
         return x + dropout(_linear(h, fc_2), self.res_dropout, noise)
 
     def _embed(self, sequences: Sequence[Steps]) -> Tensor:
@@ -158,14 +158,19 @@ _Folded = tuple[Affine, Affine, Affine, Affine]
 
 
 def _folded(layer: EncoderLayer, sizes: Sequence[int]) -> Iterator[_Folded]:
-    """A layer's projections, by group of networks."""
+    """A layer's projections, for each group of so many networks."""
     affines = (
         _fold(layer.norm_0, layer.in_proj),
         (layer.out_proj.weight, layer.out_proj.bias),
         _fold(layer.norm_1, layer.fc_1),
         (layer.fc_2.weight, layer.fc_2.bias),
     )
-    return zip(*(zip(weight.split(sizes), bias.split(sizes)) for weight, bias in affines))
+    return zip(*(_split(affine, sizes) for affine in affines))
+
+
+def _split(affine: Affine, sizes: Sequence[int]) -> Iterator[Affine]:
+    weight, bias = affine
+    return zip(weight.split(sizes), bias.split(sizes))
 
 
 def _fold(norm: GroupedNorm, linear: GroupedLinear) -> Affine:
@@ -179,13 +184,6 @@ def _linear(x: Tensor, affine: Affine) -> Tensor:
     weight, bias = affine
     y = torch.baddbmm(bias.unsqueeze(1), x.flatten(1, 2), weight.transpose(1, 2))
     return y.unflatten(1, x.shape[1:3])
-
-
-def _features_first(x: Tensor, affine: Affine) -> Tensor:
-    """(G, B, L, I) -> (G, O, B, L)."""
-    weight, bias = affine
-    y = torch.baddbmm(bias.unsqueeze(-1), weight, x.flatten(1, 2).transpose(1, 2))
-    return y.unflatten(2, x.shape[1:3])
 
 
 def _normal(x: Tensor) -> Tensor:
