@@ -1,4 +1,4 @@
-"""The task loss of each row of a batch. R rows, C outputs; leading axes (stacked seeds) pass through."""
+"""The task loss of each row of a batch. R rows, C outputs."""
 
 from __future__ import annotations
 
