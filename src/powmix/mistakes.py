@@ -60,7 +60,6 @@ PROBABILITY = Rule(lambda value: is_number(value) and 0 <= value <= 1, "a number
 RATE = Rule(lambda value: is_number(value) and 0 <= value < 1, "a number within [0, 1)")
 POSITIVE = Rule(lambda value: is_number(value) and value > 0, "a number > 0")
 NOT_NEGATIVE = Rule(lambda value: is_number(value) and value >= 0, "a number >= 0")
-PAIR = Rule(is_pair, "two numbers [a, b] with 0 < a <= b")
 SWITCH = Rule(lambda value: isinstance(value, bool), "true or false")
 
 

@@ -6,7 +6,6 @@ Shape suffixes: B batch, R rows given to fusion (clean or mixed), N examples of 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 import warnings
@@ -32,8 +31,6 @@ from powmix.training.mixing_statistics import MixingStatistics, mean_of_epochs
 from powmix.training.optimisation import EarlyStopping, Optimisation
 from powmix.training.seeds import Generators
 from powmix.training.settings import Settings, precision, resolve_device
-
-log = logging.getLogger("powmix")
 
 Record = dict[str, Any]
 BuildModel = Callable[[], FusionModel]
