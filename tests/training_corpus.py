@@ -73,7 +73,8 @@ def tiny_split(size: int, seed: int, outputs: int = 1) -> Split:
 def tiny_splits(outputs: int = 1) -> Splits:
     train, valid, test = (tiny_split(size, seed, outputs) for size, seed in ((53, 0), (30, 1), (31, 2)))
     steps = dict.fromkeys(WIDTHS, 5)
-    return Splits("tiny", train, valid, test, dict(WIDTHS), steps, (-3.0, 3.0), "mosi", "none", outputs)
+    task, columns = ("classification", "classification") if outputs > 1 else ("regression", "mosi")
+    return Splits("tiny", train, valid, test, dict(WIDTHS), steps, (-3.0, 3.0), columns, "none", outputs, task=task)
 
 
 def tiny_train(folder: Path, mixer: Mixer | None = None, seed: int = 1111, listener=None, **settings: Any) -> dict:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from powmix.data import synthetic
 from powmix.data.cache import stamp
 from powmix.data.options import COMMON, mistakes
 from powmix.data.sources import MODALITIES, SYNTHETIC
-from powmix.data.splits import Split, Splits
+from powmix.data.splits import Split, Splits, Task
 from powmix.mistakes import check_one_of, refuse, unknown
 
 NEEDS = ("tokens", *MODALITIES)
@@ -30,9 +30,7 @@ log = logging.getLogger(__name__)
 _loaded: dict[str, Splits] = {}
 
 
-def load(
-    dataset: Mapping[str, Any], needs: Sequence[str], task: Literal["regression", "classification"] = "regression"
-) -> Splits:
+def load(dataset: Mapping[str, Any], needs: Sequence[str], task: Task = "regression") -> Splits:
     """The dataset with what a model needs of it, on the CPU; memory-mapped where it came from a file.
 
     dataset: `name` (synthetic, mosi, mosei, sims), `fraction` of the training split with its `fraction_seed`, and
@@ -104,12 +102,14 @@ def _limited(splits: Splits, dataset: Mapping[str, Any]) -> Splits:
 
 
 def _reduced(splits: Splits, needs: Sequence[str], task: str) -> Splits:
+    signs = task == "classification"
+
     def reduce(split: Split) -> Split:
         return replace(
             split,
             features={name: value for name, value in split.features.items() if name in needs},
             tokens=split.tokens if "tokens" in needs else None,
-            target=split.target if task == "regression" else one_hot_sign(split.target),
+            target=one_hot_sign(split.target) if signs else split.target,
         )
 
     if "tokens" in needs and splits.train.tokens is None:
@@ -120,5 +120,8 @@ def _reduced(splits: Splits, needs: Sequence[str], task: str) -> Splits:
         valid=reduce(splits.valid),
         test=reduce(splits.test),
         dims={name: width for name, width in splits.dims.items() if name in needs},
-        outputs=1 if task == "regression" else len(CLASSES),
+        outputs=len(CLASSES) if signs else splits.outputs,
+        convention="classification" if signs else splits.convention,
+        task=task,
+        classes=CLASSES if signs else (),
     )

@@ -13,11 +13,28 @@ from torch import Tensor
 
 from powmix.data.sources import MODALITIES, SPLITS
 
-__all__ = ["CLS", "MODALITIES", "PAD", "SEP", "SPLITS", "UNKNOWN", "Batch", "Side", "Split", "Splits", "real_steps"]
+__all__ = [
+    "CLS",
+    "MODALITIES",
+    "PAD",
+    "SEP",
+    "SPLITS",
+    "UNKNOWN",
+    "Batch",
+    "Kind",
+    "Side",
+    "Split",
+    "Splits",
+    "Task",
+    "real_steps",
+]
 
 PAD, UNKNOWN, CLS, SEP = 0, 100, 101, 102
 """Token ids in the vocabulary of every BERT that a corpus comes with."""
 Side = Literal["right", "left"]
+Kind = Literal["vector", "sequence", "image"]
+"""What one example of a modality is: (D,), (L, D) with a length, or (D, H, W) with D channels."""
+Task = Literal["regression", "classification", "multilabel"]
 
 
 def real_steps(length_B: Tensor, side: Side, steps: int) -> Tensor:
@@ -29,13 +46,14 @@ def real_steps(length_B: Tensor, side: Side, steps: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples selected by an index; every tensor's first axis is the index's.
+    """Examples selected by an index; every tensor's first axis is the index's. `batch[name]` is `batch.features[name]`.
 
-    features: dense sequences (B, L, D) float32 by modality; `text` is absent where only tokens exist.
+    features: by modality, float32: vectors (B, D), padded sequences (B, L, D), images (B, D, H, W); `text` is absent
+    where only tokens exist.
     tokens: (B, 3, L) int64, rows ids, attention mask, token types; None where the corpus has none.
-    lengths: valid time steps (B,) int64 by modality (`text` counts tokens, CLS and SEP included).
-    side: the side on which each modality is padded.
-    target: (B, C) float32, the label or the soft class target.
+    lengths: valid time steps (B,) int64 of each sequence (`text` counts tokens, CLS and SEP included).
+    side: the side on which each sequence is padded.
+    target: (B, C) float32: the label, one-hot or soft classes, or 0/1 for each of several labels.
     index: (B,) int64, rows of the split.
     """
 
@@ -46,8 +64,11 @@ class Batch:
     target: Tensor
     index: Tensor
 
+    def __getitem__(self, modality: str) -> Tensor:
+        return self.features[modality]
+
     def mask(self, modality: str) -> Tensor:
-        """Which time steps of a dense modality are real: (B, L) bool, padding side respected."""
+        """Which time steps of a dense sequence are real: (B, L) bool, padding side respected."""
         return real_steps(self.lengths[modality], self.side[modality], self.features[modality].shape[-2])
 
 
@@ -55,8 +76,8 @@ class Batch:
 class Split:
     """One split of a dataset, whole, as tensors (possibly memory-mapped) on one device.
 
-    features: by modality (N, L, D) float32; tokens: (N, 3, L) int64 or None; lengths: by modality (N,) int64;
-    target: (N, C) float32; ids: N strings `video$_$clip`; raw_text: N strings.
+    features, tokens, lengths, side, target: as in Batch, for N examples. ids: N different strings. raw_text: N strings,
+    empty ones where the dataset has no text. groups: N names (subject, speaker) or None.
     """
 
     features: dict[str, Tensor]
@@ -66,6 +87,7 @@ class Split:
     target: Tensor
     ids: list[str]
     raw_text: list[str]
+    groups: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -92,6 +114,7 @@ class Split:
             target=self.target[index],
             ids=[self.ids[row] for row in rows],
             raw_text=[self.raw_text[row] for row in rows],
+            groups=self.groups and [self.groups[row] for row in rows],
         )
 
     def to(self, device: torch.device | str) -> Split:
@@ -109,9 +132,10 @@ class Split:
 class Splits:
     """A dataset: its three splits and what models, metrics and provenance need to know of it.
 
-    dims: feature width by modality; steps: padded length by modality; outputs: C; label_range: of the training
-    labels' scale (MOSI and MOSEI -3..3, SIMS -1..1); convention: `mosi` or `sims` metrics; digest: SHA-256 of what the
-    data came from.
+    dims: feature width (of images: channels) by modality; steps: padded length of each sequence; label_range: of the
+    labels' scale (MOSI and MOSEI -3..3, SIMS -1..1); convention: which metrics (metrics/columns.py); digest: SHA-256 of
+    what the data came from; outputs: C; kinds: of each modality, `sequence` where it is not said; classes: names of the
+    C classes or labels, if they have any.
     """
 
     name: str
@@ -121,10 +145,17 @@ class Splits:
     dims: dict[str, int]
     steps: dict[str, int]
     label_range: tuple[float, float]
-    convention: Literal["mosi", "sims"]
+    convention: str
     digest: str
     outputs: int = 1
     notes: dict[str, object] = field(default_factory=dict)
+    task: Task = "regression"
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    def kind(self, modality: str) -> Kind:
+        """What one example of a modality is."""
+        return self.kinds.get(modality, "sequence")
 
     def to(self, device: torch.device | str) -> Splits:
         """The same dataset with every tensor on `device`."""

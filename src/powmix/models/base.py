@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from powmix.data.splits import Batch, Splits
+from powmix.data.splits import Batch, Kind, Splits, Task
 from powmix.mixing import Mixed
 from powmix.models.dropout import Noise
 
@@ -32,9 +32,10 @@ class Encoded:
 class Inputs:
     """What a model must know of a dataset; it is read from the data, never from YAML.
 
-    dims: feature width by modality (`text` absent where only tokens exist); steps: padded length by modality;
-    outputs: C; label_range: scale of the labels; vocabulary: the largest token id + 1, 0 without tokens;
-    token_ids: those that occur, None: any may.
+    dims: feature width (of images: channels) by modality (`text` absent where only tokens exist); steps: padded length
+    of each sequence; outputs: C; label_range: scale of the labels; vocabulary: the largest token id + 1, 0 without
+    tokens; token_ids: those that occur, None: any may; kinds: of each modality (data/splits.py), `sequence` where it is
+    not said; task: what is predicted.
     """
 
     dims: Mapping[str, int]
@@ -43,6 +44,12 @@ class Inputs:
     label_range: tuple[float, float] = (-3.0, 3.0)
     vocabulary: int = 0
     token_ids: tuple[int, ...] | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    task: Task = "regression"
+
+    def kind(self, modality: str) -> Kind:
+        """What one example of a modality is: `vector`, `sequence` or `image`."""
+        return self.kinds.get(modality, "sequence")
 
 
 def inputs_of(splits: Splits) -> Inputs:
@@ -50,7 +57,16 @@ def inputs_of(splits: Splits) -> Inputs:
     parts = (splits.train, splits.valid, splits.test)
     ids = sorted({i for split in parts if split.tokens is not None for i in split.tokens[:, 0].unique().tolist()})
     vocabulary = ids[-1] + 1 if ids else 0
-    return Inputs(splits.dims, splits.steps, splits.outputs, splits.label_range, vocabulary, tuple(ids) or None)
+    return Inputs(
+        splits.dims,
+        splits.steps,
+        splits.outputs,
+        splits.label_range,
+        vocabulary,
+        tuple(ids) or None,
+        {name: splits.kind(name) for name in splits.dims},
+        splits.task,
+    )
 
 
 class FusionModel(nn.Module):

@@ -5,6 +5,8 @@ Shape suffixes: N examples, B of a batch.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
@@ -18,7 +20,7 @@ STEPS_AT_ONCE = 65536
 def training_batches(split: Split, size: int, generator: Generator, bucket: bool) -> list[Tensor]:
     """Every example once, in random order, as indices (B,) on the split's device; the last batch may be smaller."""
     order_N = torch.randperm(len(split), generator=generator)
-    if not bucket:
+    if not bucket or not split.lengths:
         return list(order_N.to(split.target.device).split(size))
     length_N = (split.lengths["text"] if "text" in split.lengths else next(iter(split.lengths.values()))).cpu()
     batches = bucketed(order_N, length_N, size)
@@ -36,7 +38,7 @@ def bucketed(order_N: Tensor, length_N: Tensor, size: int) -> list[Tensor]:
 
 def evaluation_batches(split: Split, size: int) -> tuple[Tensor, ...]:
     """Every example once, in the split's order, in batches of `size` or more, bounded by their time steps."""
-    steps = sum(value.shape[-2] for value in split.features.values()) + (split.tokens is not None) * 64
+    steps = sum(math.prod(value.shape[1:-1]) for value in split.features.values()) + (split.tokens is not None) * 64
     return torch.arange(len(split), device=split.target.device).split(
         max(size, min(512, STEPS_AT_ONCE // max(steps, 1)))
     )

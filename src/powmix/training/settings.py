@@ -104,10 +104,6 @@ class Settings:
             optimizer=dict(optimizer), loss=loss, task=task, accumulation=accumulation, objective=objective, **chosen
         )
 
-    def metric_names(self, convention: str) -> list[str]:
-        """The metrics a training on a dataset of this convention reports, Loss included."""
-        return list(keys("classification" if self.task == "classification" else convention))
-
     def steps_per_epoch(self, examples: int) -> int:
         """Optimiser steps of a pass over `examples`; under `sum` an incomplete group of batches makes none.
 

@@ -109,7 +109,7 @@ class Solver:
         self.splits = splits.to(self.device)
         self.row_loss = row_loss(settings.task, settings.loss)
         self.listener = listener
-        if settings.monitor not in (allowed := settings.metric_names(splits.convention)):
+        if settings.monitor not in (allowed := columns.keys(splits.convention)):
             raise ValueError(f"trainer.monitor: {splits.name} has no {settings.monitor}; allowed: {', '.join(allowed)}")
 
     # --- the loop -----------------------------------------------------------------------------------------------------
@@ -190,12 +190,11 @@ class Solver:
 
         Every metric is NaN where a prediction is not finite.
         """
-        names = self.settings.metric_names(self.splits.convention)
+        convention = self.splits.convention
         if not prediction_NC.isfinite().all():
-            return dict.fromkeys(names, math.nan)
+            return dict.fromkeys(columns.keys(convention), math.nan)
         target_NC = split.target.cpu()
         loss = self.row_loss(prediction_NC, target_NC).double().mean().item()
-        convention = "classification" if self.settings.task == "classification" else self.splits.convention
         return columns.evaluate(convention, prediction_NC.numpy(), target_NC.numpy()) | {"Loss": loss}
 
     def evaluate(self, split: Split) -> tuple[dict[str, float], Tensor]:
