@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import math
+import types
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, Union
 
 
 class Rule(NamedTuple):
@@ -61,6 +64,71 @@ RATE = Rule(lambda value: is_number(value) and 0 <= value < 1, "a number within 
 POSITIVE = Rule(lambda value: is_number(value) and value > 0, "a number > 0")
 NOT_NEGATIVE = Rule(lambda value: is_number(value) and value >= 0, "a number >= 0")
 SWITCH = Rule(lambda value: isinstance(value, bool), "true or false")
+
+
+TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "text")
+
+OF_TYPE: dict[Any, Rule] = {
+    bool: SWITCH,
+    int: Rule(lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
+    float: Rule(is_number, "a number"),
+    str: TEXT,
+    list: Rule(lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
+    tuple: Rule(lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
+    dict: Rule(lambda value: isinstance(value, Mapping), "a section"),
+}
+"""What a value may be that a function's signature says to be of a type."""
+
+
+class Options(NamedTuple):
+    """What a function can be told. defaults: None where it has to be told. rules: of those with a type."""
+
+    defaults: dict[str, Any]
+    rules: dict[str, Rule]
+
+
+def options_of(function: Callable[..., Any], *besides: str) -> Options:
+    """The options that a function or a class takes by keyword, from its signature; `besides` are none of them.
+
+    The rule of an option follows from its annotation (bool, int, float, str, list, tuple, dict, Literal, and any of
+    them or None), else from its default. ValueError for an option that can only be given by position, and for
+    `*args` and `**kwargs`, whose names a configuration could not show.
+    """
+    made = Options({}, {})
+    hints = _hints(function)
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in besides:
+            continue
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ValueError(f"{function.__qualname__}: {parameter} has no name that a configuration could show")
+        needed = parameter.default is parameter.empty
+        made.defaults[parameter.name] = None if needed else parameter.default
+        kind = hints.get(parameter.name, type(made.defaults[parameter.name]))
+        if rule := _rule(kind) or _rule(typing.get_origin(kind)):
+            made.rules[parameter.name] = rule
+        elif needed:
+            made.rules[parameter.name] = Rule(lambda value: value is not None, "given")
+    return made
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function.__init__ if isinstance(function, type) else function)
+    except (NameError, TypeError):  # a name that is imported for type checkers alone
+        return {}
+
+
+def _rule(kind: Any) -> Rule | None:
+    """What a value of a type may be; None where anything may be."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal and all(isinstance(word, str) for word in arguments):
+        return choice(*arguments)
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        rules = [_rule(one) for one in arguments if one is not type(None)]
+        if len(rules) != 1 or rules[0] is None:
+            return None
+        return optional(rules[0]) if type(None) in arguments else rules[0]
+    return OF_TYPE.get(kind) if isinstance(kind, type) else None
 
 
 def nearest(word: Any, allowed: Iterable[Any]) -> str:

@@ -13,7 +13,7 @@ from powmix.analysis.catalogue import NAMES as ANALYSES
 from powmix.data.encoders import check_encoder
 from powmix.data.options import mistakes as dataset_mistakes
 from powmix.metrics.columns import keys
-from powmix.mistakes import Rule, broken, choice, is_count, nearest, optional, unknown
+from powmix.mistakes import TEXT, Rule, broken, choice, is_count, nearest, optional, unknown
 from powmix.mixing.options import mistakes as mixer_mistakes
 from powmix.models.options import mistakes as model_mistakes
 from powmix.training.settings import TASKS, Settings
@@ -26,8 +26,6 @@ def _are_seeds(value: Any) -> bool:
 
 
 MOST_SEEDS = 100_000
-TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "text")
-
 ROOT: dict[str, Rule] = {
     "task": choice(*TASKS),
     "seeds": Rule(_are_seeds, f"how many (1 .. {MOST_SEEDS}), or a list of different seeds >= 0"),
