@@ -20,6 +20,8 @@ NOT_SCIENCE = {
     "protocol": ("name",),
 }
 """Keys of those sections that decide no number."""
+UNLESS_NONE = ("label_smoothing", "vary")
+"""Keys that decide numbers where they are set."""
 DEFAULT_SEED = 1111
 
 
@@ -32,6 +34,7 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
         for section in SCIENCE
     }
     chosen["dataset"]["source"] = source(config["dataset"])
+    chosen |= {key: config[key] for key in UNLESS_NONE if config.get(key)}
     if chosen["mixer"]["name"] == "none":
         chosen["mixer"] = {"name": "none"}
     return chosen

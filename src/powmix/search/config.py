@@ -123,6 +123,7 @@ class StudySweeperConf:
             "hydra",
             "sweep",
             "trial",
+            "plugins",
             "tracker",
             "threads",
             "trainer.device",
