@@ -16,7 +16,8 @@ from powmix.command.composition import register_resolvers, sweep_name
 from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
-from powmix.command.sweeping import register as register_sweeper
+from powmix.command.searching import register as register_searches
+from powmix.command.sweeping import register as register_comparisons
 from powmix.places import CONF
 from powmix.training.interruption import sigterm_as_interrupt
 
@@ -35,7 +36,8 @@ def main() -> None:
 
 def _main() -> None:
     register_resolvers()
-    register_sweeper()
+    register_comparisons()
+    register_searches()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     overrides, arguments = [], None
     if not QUIET_FLAGS & set(sys.argv[1:]):
