@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 
-from powmix.search import link
+from powmix.search.link import environment
 
 
 class Application:
@@ -34,8 +34,8 @@ class Application:
         return words
 
     def link(self, study: str, storage: str, trial_id: int, number: int) -> list[str]:
-        """The overrides by which a job finds its trial; `study` and `storage` are in Hydra's grammar already.
+        """The overrides by which a job finds its trial; `study`, `storage`: in Hydra's grammar, quoted or interpolated.
 
         They are the job's environment, so that its configuration stays as the application made it.
         """
-        return [f"++hydra.job.env_set={{{link.STUDY}:{study},{link.STORAGE}:{storage},{link.TRIAL}:'{trial_id}'}}"]
+        return [environment(study, storage, trial_id)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,18 @@ if TYPE_CHECKING:
     from powmix.search.reporting import Reports
 
 STORAGE, STUDY, TRIAL = "POWMIX_TRIAL_STORAGE", "POWMIX_TRIAL_STUDY", "POWMIX_TRIAL_ID"
+HIDDEN = "POWMIX_HIDDEN_STORAGE"
+"""Where the sweeper keeps a storage URL that may hold a password: Hydra's records then have only this name."""
+IN_VARIABLE = "env:"
+"""How STORAGE begins where it names the variable that holds the URL: Hydra writes down what it sets, resolved."""
+
+
+def environment(study: str, storage: str, trial_id: int) -> str:
+    """The override that gives a job its trial; `study`, `storage`: in Hydra's grammar, quoted or interpolated."""
+    if not storage.startswith("'"):
+        named = re.fullmatch(r"\$\{oc\.env:(\w+)\}", storage)
+        storage = f"'{IN_VARIABLE}{named.group(1) if named else HIDDEN}'"
+    return f"++hydra.job.env_set={{{STUDY}:{study},{STORAGE}:{storage},{TRIAL}:'{trial_id}'}}"
 
 
 def report(step: int, value: float) -> None:
@@ -21,7 +34,10 @@ def report(step: int, value: float) -> None:
     """
     if TRIAL not in os.environ:
         return
-    reports = _reports(os.getpid(), os.environ[STORAGE], os.environ[STUDY], int(os.environ[TRIAL]))
+    storage = os.environ[STORAGE]
+    if storage.startswith(IN_VARIABLE):
+        storage = os.environ[storage.removeprefix(IN_VARIABLE)]
+    reports = _reports(os.getpid(), storage, os.environ[STUDY], int(os.environ[TRIAL]))
     if reports is None:
         return
     reports.report(step, value)

@@ -22,6 +22,7 @@ from powmix.search import samplers
 from powmix.search.application import Application
 from powmix.search.config import RULES
 from powmix.search.launching import launch
+from powmix.search.link import HIDDEN
 from powmix.search.reporting import PRUNER
 from powmix.search.space import SearchSpace, differences, key_of, over, suggest
 from powmix.search.storage import (
@@ -41,8 +42,6 @@ from powmix.training.interruption import sigterm_as_interrupt
 
 log = logging.getLogger(__name__)
 SPACE, SEED = "space", "seed"
-# Where a storage URL given with its password goes, so that Hydra's records of the jobs hold the variable's name alone.
-HIDDEN = "POWMIX_HIDDEN_STORAGE"
 ANY = Application()
 
 
@@ -228,8 +227,10 @@ class StudySweep(Sweeper):
     def _overrides(self, trial: Trial, gpu: str | None) -> list[str]:
         """The job's overrides: the command's, the trial's, and the way back to its study."""
         storage = _plain(self.config.hydra.sweeper, resolve=False).get("storage")
-        # An interpolated URL goes on unresolved, so that its password is in no record of the job.
-        url = storage if isinstance(storage, str) and "${" in storage else _quoted(self.url)
+        url = _quoted(self.url)
+        if isinstance(storage, str) and "${" in storage:
+            # An interpolated URL goes on unresolved, so that its password is in no record of the job.
+            url, os.environ[HIDDEN] = storage, self.url
         place = [] if gpu is None else [f"++hydra.job.env_set.CUDA_VISIBLE_DEVICES={_quoted(gpu)}"]
         return [
             *over(self.space.fixed, trial.user_attrs[OVERRIDES]),
