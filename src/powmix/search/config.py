@@ -24,6 +24,10 @@ RULES: dict[str, Rule] = {
 }
 """What each option of the sweeper may be."""
 
+STUDY: dict[str, Any] = {
+    "defaults": [{"sampler": "tpe"}, {"pruner": "none"}, "study/options@_here_", {"/hydra/sweep@_global_": "by_study"}]
+}
+"""`hydra/sweeper=optuna_study` in any application."""
 FOLDER = "multirun/${hydra.sweeper.study_name}"
 """A sweep's folder where the application names none: the same for the same study. Hydra's own is named by the time."""
 
@@ -126,19 +130,10 @@ class StudySweeperConf:
     ignored: list[str] = field(default_factory=list)
 
 
-@dataclass
-class AnyStudyConf(StudySweeperConf):
-    """`hydra/sweeper=optuna_study` in any application: the same command finds the same folder, and so continues."""
-
-    defaults: list[Any] = field(
-        default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "none"}, {"/hydra/sweep@_global_": "by_study"}]
-    )
-
-
 def register() -> None:
     """Make `hydra/sweeper=optuna_study`, `hydra/sweeper/pruner=...` and `hydra/sweeper/sampler=staged` known."""
     store = partial(ConfigStore.instance().store, provider="powmix", replace=True)  # a worker process registers again
-    store(group="hydra/sweeper", name="optuna_study", node=AnyStudyConf)
+    store(group="hydra/sweeper", name="optuna_study", node=STUDY)
     store(group="hydra/sweeper/study", name="options", node=StudySweeperConf)
     store(group="hydra/sweep", name="by_study", node={"hydra": {"sweep": {"dir": FOLDER}}})
     store(group="hydra/sweeper/sampler", name="staged", node=StagedSamplerConf)

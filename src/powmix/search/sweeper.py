@@ -8,12 +8,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from powmix.command.exits import INTERRUPTED, SOME_FAILED
 from powmix.search.application import Application
 from powmix.search.config import register
 
 register()
-SOME_FAILED = 3
-"""The exit code of a search that ended with trials that have no value, in any application (as powmix's own)."""
 
 
 class StudySweeper(Sweeper):
@@ -30,10 +29,15 @@ class StudySweeper(Sweeper):
         self.search.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the search. A user's mistake is said without a traceback (exit code 1); failed trials end with code 3."""
+        """Run the search, with powmix's exit codes: 3 when trials have no value, 75 when it was interrupted.
+
+        A user's mistake is said without a traceback.
+        """
         try:
             self.search.sweep(arguments)
         except ValueError as error:
             raise CompactHydraException(str(error)) from error
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         if self.search.failed:
             sys.exit(SOME_FAILED)
