@@ -19,7 +19,8 @@ from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
 from powmix.command.registered import config_folders, load_plugins, with_plugins
-from powmix.command.sweeping import register as register_sweeper
+from powmix.command.searching import register as register_searches
+from powmix.command.sweeping import register as register_comparisons
 from powmix.places import CONF
 from powmix.training.interruption import sigterm_as_interrupt
 
@@ -55,7 +56,8 @@ def main() -> None:
 
 def _main() -> None:
     register_resolvers()
-    register_sweeper()
+    register_comparisons()
+    register_searches()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     overrides, arguments = [], None
     try:
