@@ -14,9 +14,10 @@ from powmix.data.encoders import check_encoder
 from powmix.data.registry import convention_of
 from powmix.data.registry import mistakes as dataset_mistakes
 from powmix.metrics.columns import TASKS, keys
-from powmix.mistakes import RATE, TEXT, Rule, broken, choice, is_count, is_list, nearest, optional, unknown
+from powmix.mistakes import RATE, TEXT, Rule, broken, choice, is_count, is_list, is_number, nearest, optional, unknown
 from powmix.mixing.registry import option_mistakes as mixer_mistakes
 from powmix.models.registry import mistakes as model_mistakes
+from powmix.runs.identity import UNTIL_DECIDED
 from powmix.training.settings import VARY, Settings
 
 
@@ -29,7 +30,11 @@ def _are_seeds(value: Any) -> bool:
 MOST_SEEDS = 100_000
 ROOT: dict[str, Rule] = {
     "task": choice("auto", *TASKS),
-    "seeds": Rule(_are_seeds, f"how many (1 .. {MOST_SEEDS}), or a list of different seeds >= 0"),
+    "seeds": Rule(
+        lambda value: value == UNTIL_DECIDED or _are_seeds(value),
+        f"how many (1 .. {MOST_SEEDS}), a list of different seeds >= 0, or {UNTIL_DECIDED}",
+        (UNTIL_DECIDED,),
+    ),
     "objective": TEXT,
     "analyses": Rule(
         lambda value: is_list(value) and all(isinstance(name, str) and name in (*ANALYSES, "all") for name in value),
@@ -42,7 +47,25 @@ ROOT: dict[str, Rule] = {
     "label_smoothing": RATE,
     "sweep": optional(TEXT),
 }
-SECTIONS = ("dataset", "model", "protocol", "trainer", "mixer", "tracker", "optimizer", "schedule", "loss", "trial")
+UNTIL: dict[str, Rule] = {
+    "seeds": Rule(lambda value: is_count(value, 5) and value <= 10_000, "a whole number within [5, 10000]"),
+    "effect": Rule(lambda value: is_number(value) and 0.01 <= value <= 100, "a number within [0.01, 100]"),
+    "split": choice("validation", "test"),
+}
+"""What `seeds=until_decided` goes by."""
+SECTIONS = (
+    "dataset",
+    "model",
+    "protocol",
+    "trainer",
+    "mixer",
+    "tracker",
+    "optimizer",
+    "schedule",
+    "loss",
+    "until",
+    "trial",
+)
 TRACKER: dict[str, Rule] = {
     "name": TEXT,
     "project": TEXT,
@@ -84,6 +107,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[
     found += [f"{name} must be a section, got {config[name]!r}" for name in wrong]
     if missing or wrong:
         return found
+    found += [*unknown(config["until"], UNTIL, "option of until"), *broken(UNTIL, config["until"], "until.")]
     found += [*dataset_mistakes(config["dataset"]), *_model(config["model"]), *_tracker(config["tracker"])]
     found += [*mixer_mistakes(config["mixer"]), *_training(config)]
     return [*found, *_relations(config, choices)]

@@ -23,6 +23,8 @@ NOT_SCIENCE = {
 UNLESS_NONE = ("label_smoothing", "vary")
 """Keys that decide numbers where they are set."""
 DEFAULT_SEED = 1111
+UNTIL_DECIDED = "until_decided"
+"""`seeds=until_decided`: a comparison adds seeds until it is decided (command/sweeping.py)."""
 
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
