@@ -20,10 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
+from powmix.command.sweep_progress import SweepProgress
 from powmix.runs.identity import UNTIL_DECIDED, seed_list
 
 FIRST = 5
@@ -47,28 +49,51 @@ class ComparisonSweeper(BasicSweeper):
         jobs = [*beside(grid, self.baseline), *grid] if self.baseline else grid
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
-    def sweep(self, arguments: list[str]) -> Any:
-        told = {text.partition("=")[0]: text.partition("=")[2] for text in [*self._parse_config(), *arguments]}
-        if told.get("seeds", self.config.seeds) != UNTIL_DECIDED:
-            return super().sweep(arguments)
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        [jobs] = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
+    def sweep(self, arguments: list[str]) -> list[Any]:
+        """Runs all jobs, or with `seeds=until_decided` as many rounds of them as it takes; what each job returned."""
+        words = [*self._parse_config(), *arguments]
+        overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
+        batches = self.split_arguments(overrides, self.max_batch_size)
+        told = {text.partition("=")[0]: text.partition("=")[2] for text in words}
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs = [job for batch in batches for job in batch]
+        self.validate_batch_is_legal(jobs)
+        if told.get("seeds", self.config.seeds) == UNTIL_DECIDED:
+            return self._until_decided(folder, jobs)
+        returned, first = [], 0
+        with self._progress(folder, jobs):
+            for batch in batches:
+                returned.append(self._launch(batch, first))
+                first += len(batch)
+        return returned
+
+    def _until_decided(self, folder: Path, jobs: list[list[str]]) -> list[Any]:
+        until, returned = self.config.until, []
         jobs = [[text for text in job if not text.startswith("seeds=")] for job in jobs]
-        folder, until = Path(self.config.hydra.sweep.dir), self.config.until
-        open_jobs, returns = set(range(len(jobs))), []
-        counts = [0] * len(jobs)
+        open_jobs, counts = set(range(len(jobs))), [0] * len(jobs)
         for n in rounds(until.seeds):
             counts = [n if number in open_jobs else count for number, count in enumerate(counts)]
             batch = [[*job, f"seeds={count}"] for job, count in zip(jobs, counts)]
-            if n == FIRST:
-                self.validate_batch_is_legal(batch)
-            returns.append(self.launcher.launch(batch, initial_job_idx=0))
-            for result in returns[-1]:
-                _ = result.return_value  # raises what stopped the job
+            with self._progress(folder, batch):
+                returned.append(self._launch(batch, 0))
             open_jobs = look(folder, until, n)
             if not open_jobs:
                 break
-        return returns
+        return returned
+
+    def _launch(self, batch: list[list[str]], first: int) -> Any:
+        results = self.launcher.launch(batch, initial_job_idx=first)
+        for result in results:
+            _ = result.return_value  # raises what stopped the job
+        return results
+
+    def _progress(self, folder: Path, jobs: list[list[str]]) -> SweepProgress:
+        shared = set.intersection(*map(set, jobs))
+        labels = [" ".join(text for text in job if text not in shared) for job in jobs]
+        told = [{text.partition("=")[0]: text.partition("=")[2] for text in job}.get("seeds") for job in jobs]
+        seeds = [self.config.seeds if text is None else yaml.safe_load(text) for text in told]
+        return SweepProgress(folder, labels, [seed_list(one) for one in seeds])
 
 
 def rounds(most: int) -> Iterator[int]:
