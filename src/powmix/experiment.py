@@ -14,6 +14,7 @@ import torch
 from powmix import mixing, models
 from powmix.data import Splits, load
 from powmix.metrics.columns import direction
+from powmix.metrics.registry import described
 from powmix.metrics.statistics import spread
 from powmix.runs.files import alone_in
 from powmix.runs.provenance import command, provenance
@@ -86,6 +87,7 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
         finally:
             if result["seeds"]:
                 result |= spread(result["seeds"])
+                result["metrics"] = described(result["mean"]["test"])
                 result["objective"] = result["mean"]["validation"][result["objective_metric"]]
             write_variant(folder, result)
     return result
