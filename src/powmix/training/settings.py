@@ -164,10 +164,12 @@ class Settings:
 
     def _mistakes_of_loss(self) -> Iterator[str]:
         try:
-            if self.label_smoothing and self.task_loss != "cross_entropy":
-                yield f"label_smoothing must be 0 with task={self.task} loss={self.task_loss}: it is cross_entropy's"
+            chosen = self.task_loss
         except ValueError as error:
             yield str(error)
+        else:
+            if self.label_smoothing and chosen != "cross_entropy":
+                yield f"label_smoothing must be 0 with task={self.task} loss={chosen}: it is cross_entropy's"
 
 
 def resolve_device(name: str) -> torch.device:
