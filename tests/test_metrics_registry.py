@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from analysis_runs import train
 
 from powmix.metrics.columns import BY_KEY, columns, direction, evaluate, keys, metric
 from powmix.metrics.registry import declare, described, register_metric
@@ -117,3 +118,15 @@ def test_code_that_comes_after_what_a_run_told_takes_its_place():
     assert "Within" not in keys("mosi") and columns(["MAE", "Within"])[-1].label == "Within ½"
     register_metric("Within", within, task="regression", label="Within")
     assert "Within" in keys("mosi") and metric("Within").label == "Within"
+
+
+def test_a_run_records_the_metric_and_the_report_prints_it_in_a_process_that_never_saw_the_code(tmp_path):
+    register_metric("Within", within, **HOW)
+    options = ("mixer=none", "seeds=[1,2]", "trainer.max_epochs=1", "objective=Within", "trainer.monitor=Within")
+    folder = train(tmp_path, *options)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["metrics"] == described(["Within"]) and result["objective_metric"] == "Within"
+    assert result["direction"] == "maximize" and 0 < result["mean"]["test"]["Within"] < 1
+    report = [sys.executable, "-m", "powmix.report", str(folder), "--out", str(tmp_path / "report")]
+    shown = subprocess.run(report, capture_output=True, text=True, check=True).stdout
+    assert "Within ½" in shown and f"{100 * result['mean']['test']['Within']:.1f}" in shown
