@@ -23,3 +23,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared folder with oracles and real data is not here")
     return folder
+
+
+@pytest.fixture
+def forgotten_metrics():
+    """The metrics that a test registers, or that the runs it reads tell of, are gone after it."""
+    from powmix.metrics import registry
+
+    places = (registry.CONVENTIONS, registry.BY_KEY, registry._tasks)
+    before = [dict(place) for place in places]
+    yield
+    for place, known in zip(places, before):
+        place.clear()
+        place.update(known)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from powmix.metrics.columns import TASKS, convention, direction, objective_of
 from powmix.metrics.statistics import spread
 from powmix.places import CONF
 from powmix.runs.identity import SCHEMA, signature
@@ -43,16 +44,19 @@ def write_run(
     protocol: str = "published",
     history: bool = False,
     scores: dict[int, dict[str, float]] | None = None,
+    told: tuple[dict, ...] = (),
 ) -> Path:
     """outputs/runs/<signature> with result.json, config.yaml and, on demand, histories and predictions.
 
-    config: {dotted key: value} on top of what conf/ composes. scores: {seed: test metrics} in place of `errors`.
+    config: {dotted key: value} on top of what conf/ composes. scores: {seed: test metrics} in place of `errors`. told:
+    what the run says of metrics that its plugins registered.
     """
     errors = {seed: 0.8 for seed in SEEDS} if errors is None else errors
     scores = {seed: metrics(value, keys) for seed, value in errors.items()} if scores is None else scores
     options = composed(dataset, model, mixer, ablation, protocol)
-    options["task"] = "classification" if "Accuracy" in keys else "regression"
-    options["objective"] = "Accuracy" if "Accuracy" in keys else "MAE"
+    kind = convention(keys)
+    options["task"] = next(task for task, conventions in TASKS.items() if kind in conventions)
+    options["objective"] = objective_of(kind)
     options |= {"seeds": list(scores), "outputs": str(root)}
     for path, value in (config or {}).items():
         section, _, key = path.partition(".")
@@ -76,8 +80,9 @@ def write_run(
         "command": f"powmix dataset={dataset} model={model} mixer={mixer} {' '.join(overrides)}".strip(),
         "objective": over["mean"]["validation"][options["objective"]] if over else None,
         "objective_metric": options["objective"],
-        "direction": "maximize" if options["task"] == "classification" else "minimize",
+        "direction": direction(options["objective"]),
         "seeds": seeds,
+        "metrics": list(told),
         "provenance": {
             "git": "0123456789abcdef",
             "dirty": False,

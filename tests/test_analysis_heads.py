@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import minimize
 
 from powmix.analysis.unimodal import logistic, ridge
+from powmix.metrics.losses import bce
 
 
 def drawn(classes=1):
@@ -44,3 +45,13 @@ def test_logistic_regression_reaches_scipys_minimum():
 
     found = objective(np.concatenate([w.flatten().numpy(), b.numpy()]))
     assert found == pytest.approx(minimize(objective, np.zeros(18), method="BFGS").fun, abs=1e-6)
+
+
+def test_heads_of_several_labels_are_as_many_binary_ones():
+    x, _ = drawn()
+    y = torch.stack([x[:, 0] > 0, x[:, 1] + x[:, 2] > 1], 1).double()
+    [(w, b)] = logistic(x, y, [0.01], bce)
+    for label in range(2):
+        [(alone, bias)] = logistic(x, y[:, label : label + 1], [0.02], bce)
+        torch.testing.assert_close(w[:, label], alone[:, 0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(b[label], bias[0], atol=1e-4, rtol=0)

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "mixing": ("mistakes",),
     "metrics": ("mistakes",),
     "places": (),
-    "runs": ("mistakes", "places", "data"),  # data: the SHA-256 of a feature file is part of a run's signature
+    # data: the SHA-256 of a feature file is part of a run's signature; metrics: a run says which its plugins registered
+    "runs": ("mistakes", "places", "data", "metrics"),
     "data": ("mistakes", "runs"),  # runs: how files are written and synced
     "models": ("mistakes", "mixing", "data"),
     "training": ("mistakes", "mixing", "metrics", "models", "data", "runs"),

@@ -8,7 +8,10 @@ import report_runs as fabricate
 import yaml
 from analysis_runs import train
 
+from powmix.metrics.columns import keys
+from powmix.report.formats import markdown
 from powmix.report.table import build
+from powmix.report.terminal import render
 from powmix.runs import collection
 from powmix.runs.identity import SCHEMA
 
@@ -207,6 +210,38 @@ def test_classification_has_its_own_columns_and_main_metric(tmp_path):
     table = table_of(tmp_path)
     assert [m.label for m in table.sections[0].columns] == ["Acc", "F1"]
     assert table.main.key == "Accuracy"
+
+
+@pytest.mark.parametrize(
+    ("convention", "main", "shown", "drawn"),
+    [
+        ("regression", "MAE", ["MAE", "RMSE", "R²", "Corr"], ["MAE", "R2"]),
+        ("multilabel", "mAP", ["mAP", "Micro F1", "Macro F1", "AUROC"], ["mAP", "Multilabel_micro_F1"]),
+    ],
+)
+def test_every_task_has_its_own_columns_main_metric_and_figures(tmp_path, convention, main, shown, drawn):
+    fabricate.write_run(tmp_path, "none", dataset="mine", keys=keys(convention))
+    table = table_of(tmp_path)
+    [section] = table.sections
+    assert section.title == "mine" and [m.label for m in section.columns] == shown and table.main.key == main
+    assert [m.key for m in table.drawn(table.rows[0].record)] == drawn
+
+
+WITHIN = {"key": "Within", "label": "Within ½", "higher_is_better": False, "scale": 100.0, "decimals": 1}
+
+
+def test_a_registered_metric_is_a_column_and_a_dash_where_a_run_has_none(tmp_path, forgotten_metrics):
+    told = ({"task": "regression", "shown": True, **WITHIN},)
+    scores = {seed: {**fabricate.metrics(0.8), "Within": 0.25} for seed in (1, 2)}
+    fabricate.write_run(tmp_path, "none", {1: 0.9})
+    fabricate.write_run(tmp_path, "powmix", scores=scores, told=told)
+    fabricate.write_run(tmp_path, "none", {1: 0.9}, dataset="mosei")
+    mosi, mosei = table_of(tmp_path).sections
+    assert mosi.columns[-1].label == "Within ½" and "Within" not in {m.key for m in mosei.columns}
+    without, measured = mosi.blocks[0].rows
+    assert "Within" not in without.cells and mosi.columns[-1].show(measured.cells["Within"].summary.mean) == "25.0"
+    assert "Within ½" in render(table_of(tmp_path), width=200)
+    assert "25.0" in markdown(table_of(tmp_path)) and "—" in markdown(table_of(tmp_path))
 
 
 def test_equal_scores_have_no_best(tmp_path):

@@ -1,6 +1,7 @@
 """One seed's training: what it leaves, what it repeats, when it stops, what it refuses."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from training_corpus import (
     weights,
 )
 
-from powmix.mixing import Mixer
+from powmix.metrics.columns import keys
+from powmix.mixing import Mixer, NoMixer
+from powmix.models.self_mm import SelfMM
 from powmix.training import Settings, Solver, TrainingFailed, train
 
 
@@ -224,8 +227,71 @@ def test_classification_trains_on_soft_targets(tmp_path):
         task="classification", device="cpu", max_epochs=20, optimizer={"learning_rate": 0.02, "weight_decay": 0}
     )
     record = train(lambda: TinyFusion(3), tiny_splits(3), PairMixer(0.5), settings, 1, tmp_path)
-    assert record["test"].keys() == {"Accuracy", "Weighted_F1", "Loss"} and record["test"]["Accuracy"] > 0.5
+    assert record["test"].keys() == set(keys("classification")) and record["test"]["Accuracy"] > 0.5
     assert list(rows_of(tmp_path / "predictions.csv")[0]) == ["id", "target", *(f"prediction_{c}" for c in range(3))]
+
+
+def several_labels():
+    """The tiny corpus with three yes-or-no labels: the score is above 0, above 1, and far from 0."""
+
+    def answered(split):
+        score = split.target[:, 0]
+        return replace(split, target=torch.stack([score > 0, score > 1, score.abs() > 0.5], 1).float())
+
+    splits = tiny_splits()
+    parts = {name: answered(getattr(splits, name)) for name in ("train", "valid", "test")}
+    return replace(splits, **parts, outputs=3, task="multilabel", convention="multilabel")
+
+
+def test_multilabel_trains_and_leaves_a_column_for_every_label(tmp_path):
+    settings = Settings(
+        task="multilabel", device="cpu", max_epochs=20, optimizer={"learning_rate": 0.02, "weight_decay": 0}
+    )
+    record = train(lambda: TinyFusion(3), several_labels(), PairMixer(0.5), settings, 1, tmp_path)
+    assert record["test"].keys() == set(keys("multilabel")) and record["test"]["AUROC"] > 0.8
+    assert record["test"]["Loss"] == pytest.approx(record["test"]["Multilabel_log_loss"], rel=1e-5)
+    row = rows_of(tmp_path / "predictions.csv")[0]
+    assert list(row) == ["id", *(f"target_{c}" for c in range(3)), *(f"prediction_{c}" for c in range(3))]
+    assert {row[f"target_{c}"] for c in range(3)} <= {"0.0", "1.0"}
+
+
+@pytest.mark.parametrize("loss", ["huber", "ccc", "auto"])
+def test_numbers_are_learnt_with_every_loss_and_measured_as_such(tmp_path, loss):
+    splits = replace(tiny_splits(), convention="regression")
+    settings = Settings(loss=loss, device="cpu", max_epochs=15, optimizer={"learning_rate": 0.02, "weight_decay": 0})
+    record = train(TinyFusion, splits, PairMixer(0.5), settings, 1, tmp_path)
+    found = record["test"]
+    assert found.keys() == set(keys("regression")) and found["CCC"] > 0.3
+    if loss != "huber":
+        exact = {"ccc": 1 - found["CCC"], "auto": found["RMSE"] ** 2}[loss]
+        assert found["Loss"] == pytest.approx(exact, rel=1e-4)
+
+
+def test_smoothing_changes_what_is_learnt_and_not_what_loss_means(tmp_path):
+    settings = {"task": "classification", "device": "cpu", "max_epochs": 2}
+    found = [
+        train(
+            lambda: TinyFusion(3),
+            tiny_splits(3),
+            NoMixer(),
+            Settings(**settings, label_smoothing=s),
+            1,
+            tmp_path / str(s),
+        )
+        for s in (0.0, 0.3)
+    ]
+    assert found[0]["test"]["Loss"] != found[1]["test"]["Loss"]
+    assert all(one["test"]["Loss"] == pytest.approx(one["test"]["Log_loss"], rel=1e-5) for one in found)
+
+
+def test_a_model_that_cannot_learn_the_task_is_refused_in_one_line(tmp_path):
+    class NumbersOnly(TinyFusion):
+        tasks = ("regression",)
+
+    settings = Settings(task="multilabel", device="cpu")
+    with pytest.raises(ValueError, match="NumbersOnly cannot be trained with task=multilabel, only with regression"):
+        train(lambda: NumbersOnly(3), several_labels(), PairMixer(0.5), settings, 1, tmp_path)
+    assert SelfMM.tasks == ("regression", "classification")
 
 
 def test_bfloat16_trains_close_to_float32(whole, tmp_path):

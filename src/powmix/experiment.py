@@ -14,6 +14,7 @@ import torch
 from powmix import mixing, models, plugins
 from powmix.data import Splits, load
 from powmix.metrics.columns import direction, objective_of
+from powmix.metrics.registry import described
 from powmix.metrics.statistics import spread
 from powmix.runs.files import alone_in, read_json
 from powmix.runs.identity import DEFAULT_SEED
@@ -109,6 +110,7 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
         finally:
             if result["seeds"]:
                 result |= spread(result["seeds"])
+                result["metrics"] = described(result["mean"]["test"])
                 result["objective"] = result["mean"]["validation"][result["objective_metric"]]
             write_variant(folder, result)
     return result

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from powmix.analysis.catalogue import ANALYSES
-from powmix.metrics.columns import COLUMNS, Metric, convention, metric
+from powmix.metrics.columns import Metric, columns, metric
 from powmix.runs.records import Record
 
 Rows = Sequence[Mapping[str, Any]]
@@ -24,8 +24,8 @@ SHOWN = 6
 
 def table(name: str, runs: Sequence[tuple[Record, Rows]]) -> str:
     """The table as text. runs: each variant with its rows."""
-    columns = {record.name + f" {record.signature}": _columns(name, record, rows) for record, rows in runs}
-    heads = list(dict.fromkeys(head for cells in columns.values() for head in cells))
+    found = {record.name + f" {record.signature}": _columns(name, record, rows) for record, rows in runs}
+    heads = list(dict.fromkeys(head for cells in found.values() for head in cells))
     heads = heads if name in ("unimodal", "regularity") else _thinned(heads)
     title = f"{name}: {ANALYSES[name].title} ({ANALYSES[name].figure})"
     grid = Grid(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
@@ -33,7 +33,7 @@ def table(name: str, runs: Sequence[tuple[Record, Rows]]) -> str:
     grid.add_column("n", justify="right")
     for head in heads:
         grid.add_column(head, justify="right")
-    for (record, rows), cells in zip(runs, columns.values()):
+    for (record, rows), cells in zip(runs, found.values()):
         seeds = len({row["seed"] for row in rows})
         grid.add_row(record.name, str(seeds), *(cells.get(head, "—") for head in heads))
     console = Console(file=StringIO(), width=shutil.get_terminal_size((120, 24)).columns, highlight=False)
@@ -58,7 +58,7 @@ def _columns(name: str, record: Record, rows: Rows) -> dict[str, str]:
 def _main(record: Record) -> Metric:
     """The metric the run's objective names, else the first of its columns."""
     keys = record.seeds[0].test
-    return metric(record.objective_metric) if record.objective_metric in keys else COLUMNS[convention(keys)][0]
+    return metric(record.objective_metric) if record.objective_metric in keys else columns(keys)[0]
 
 
 def _thinned(heads: Sequence[str]) -> list[str]:

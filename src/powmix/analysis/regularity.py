@@ -65,7 +65,7 @@ def _mixed(solver: Solver, hidden: dict[str, Tensor], target: Tensor) -> Mixed:
 def _task_loss(solver: Solver, rows: Mixed) -> Tensor:
     with solver.precision():
         prediction_RC = solver.model.fuse(rows.hidden)
-    return (solver.row_loss(prediction_RC.float(), rows.target) * rows.row_weight).sum()
+    return solver.task_loss(prediction_RC.float(), rows.target, rows.row_weight)
 
 
 def _effective_number(mixed: Mixed) -> float:

@@ -1,9 +1,9 @@
 """Figure 5: what each frozen encoder knows by itself, told by a linear head, beside the whole model f_F.
 
 Regression: ridge regression on standardised features, in closed form. Classification: multinomial logistic regression
-with an L2 penalty, minimised by L-BFGS. Both are convex with one solution, so no seed and no learning rate decides a
-bar; the penalty is the one of `settings` with the lowest validation Loss (the run's own loss). The heads learn from the
-training split, without dropout, and are evaluated on the test split.
+with an L2 penalty, minimised by L-BFGS; multilabel: a binary one for each label. All are convex with one solution, so
+no seed and no learning rate decides a bar; the penalty is the one of `settings` with the lowest validation Loss (the
+run's own loss). The heads learn from the training split, without dropout, and are evaluated on the test split.
 
 Shape suffixes: N examples, D hidden width, C outputs.
 """
@@ -11,15 +11,18 @@ Shape suffixes: N examples, D hidden width, C outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from powmix.analysis.hidden import hidden_vectors, of_modality
 from powmix.data.splits import MODALITIES
-from powmix.metrics.losses import cross_entropy
+from powmix.metrics.losses import bce, cross_entropy
 from powmix.training import Solver
+
+if TYPE_CHECKING:
+    from powmix.metrics.losses import RowLoss
 
 
 def measure(solver: Solver, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -42,8 +45,12 @@ def _best_head(solver: Solver, x: Sequence[Tensor], penalties: Sequence[float]) 
     splits = solver.splits
     mean_D, std_D = x[0].mean(0), x[0].std(0, correction=0)
     train, valid, test = ((part - mean_D) / torch.where(std_D > 0, std_D, 1) for part in x)
-    fit = logistic if solver.settings.task == "classification" else ridge
-    heads = fit(train, splits.train.target.double().cpu(), penalties)
+    target = splits.train.target.double().cpu()
+    if solver.settings.task == "regression":
+        heads = ridge(train, target, penalties)
+    else:
+        loss = cross_entropy if solver.settings.task == "classification" else bce
+        heads = logistic(train, target, penalties, loss)
     losses = [solver.score(splits.valid, (valid @ w_DC + b_C).float())["Loss"] for w_DC, b_C in heads]
     w_DC, b_C = heads[losses.index(min(losses))]
     return solver.score(splits.test, (test @ w_DC + b_C).float())
@@ -61,8 +68,10 @@ def ridge(x_ND: Tensor, y_NC: Tensor, penalties: Sequence[float]) -> list[tuple[
     return heads
 
 
-def logistic(x_ND: Tensor, y_NC: Tensor, penalties: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
-    """For each penalty the w (D, C), b (C,) that minimise mean cross entropy + penalty |w|^2; soft targets allowed."""
+def logistic(
+    x_ND: Tensor, y_NC: Tensor, penalties: Sequence[float], loss: RowLoss = cross_entropy
+) -> list[tuple[Tensor, Tensor]]:
+    """For each penalty the w (D, C), b (C,) that minimise mean loss + penalty |w|^2; soft targets allowed."""
     w_DC = torch.zeros(x_ND.shape[1], y_NC.shape[1], dtype=x_ND.dtype, requires_grad=True)
     b_C = torch.zeros(y_NC.shape[1], dtype=x_ND.dtype, requires_grad=True)
     heads = []
@@ -73,9 +82,9 @@ def logistic(x_ND: Tensor, y_NC: Tensor, penalties: Sequence[float]) -> list[tup
 
         def objective(optimizer: torch.optim.LBFGS = optimizer, penalty: float = penalty) -> Tensor:
             optimizer.zero_grad()
-            loss = cross_entropy(x_ND @ w_DC + b_C, y_NC).mean() + penalty * w_DC.square().sum()
-            loss.backward()
-            return loss
+            value = loss(x_ND @ w_DC + b_C, y_NC).mean() + penalty * w_DC.square().sum()
+            value.backward()
+            return value
 
         optimizer.step(objective)
         heads.append((w_DC.detach().clone(), b_C.detach().clone()))

@@ -1,7 +1,7 @@
-"""The field's metrics as functions, as the M-SENA framework defines them: unrounded fractions. numpy alone.
+"""Metrics of regression as functions, those of sentiment as the M-SENA framework defines them: unrounded. numpy alone.
 
-Shape suffixes: N examples, C classes. Regression metrics take predictions and labels (N,) float32, classification
-metrics the predicted and the true class (N,).
+Shape suffixes: N examples, C classes or labels. Predictions and labels are (N,) float32; `accuracy` and `weighted_f1`
+take the predicted and the true class (N,).
 """
 
 from __future__ import annotations
@@ -39,9 +39,43 @@ def correlation(prediction_N: Floats, target_N: Floats) -> float:
         value = float(np.corrcoef(prediction_N, target_N)[0, 1]) if len(target_N) > 1 else np.nan
     if np.isfinite(value):
         return value
-    constant = "prediction" if np.ptp(target_N) else "label"
-    _warn(f"Corr is undefined and reported as 0: every {constant} is the same")
+    _warn_constant("Corr", target_N)
     return 0.0
+
+
+def root_mean_squared_error(prediction_N: Floats, target_N: Floats) -> float:
+    """The root of the mean of (prediction - label)^2."""
+    return float(np.sqrt(np.square(prediction_N.astype(np.float64) - target_N).mean()))
+
+
+def r2(prediction_N: Floats, target_N: Floats) -> float:
+    """1 - squared error / squared deviation from the labels' mean; 0 with a warning where every label is the same."""
+    target_N = target_N.astype(np.float64)
+    if not np.ptp(target_N):
+        warn_undefined("R2", "every label is the same")
+        return 0.0
+    return float(1 - np.square(prediction_N - target_N).sum() / np.square(target_N - target_N.mean()).sum())
+
+
+def spearman(prediction_N: Floats, target_N: Floats) -> float:
+    """Pearson's r of the ranks, ties sharing theirs; 0 with a warning where either side is constant."""
+    if np.ptp(prediction_N) and np.ptp(target_N):
+        return float(np.corrcoef(_ranks(prediction_N), _ranks(target_N))[0, 1])
+    _warn_constant("Spearman", target_N)
+    return 0.0
+
+
+def concordance(prediction_N: Floats, target_N: Floats) -> float:
+    """Lin's concordance correlation coefficient: 2 cov / (var + var + (mean - mean)^2).
+
+    0 with a warning where every prediction and every label is one number.
+    """
+    x_N, y_N = prediction_N.astype(np.float64), target_N.astype(np.float64)
+    spread = x_N.var() + y_N.var() + (x_N.mean() - y_N.mean()) ** 2
+    if not spread:
+        warn_undefined("CCC", "every prediction and every label is the same")
+        return 0.0
+    return float(2 * ((x_N - x_N.mean()) * (y_N - y_N.mean())).mean() / spread)
 
 
 def accuracy(predicted_N: NDArray, true_N: NDArray) -> float:
@@ -62,7 +96,7 @@ def non_zero_accuracy(prediction_N: Floats, target_N: Floats) -> float:
     """Accuracy of positive against negative over the examples whose label is not 0; 0 with a warning without any."""
     some = target_N != 0
     if not some.any():
-        _warn("Non0_acc_2 is undefined and reported as 0: every label is 0")
+        warn_undefined("Non0_acc_2", "every label is 0")
         return 0.0
     return accuracy(prediction_N[some] > 0, target_N[some] > 0)
 
@@ -71,7 +105,7 @@ def non_zero_f1(prediction_N: Floats, target_N: Floats) -> float:
     """Weighted F1 of positive against negative over the examples whose label is not 0; 0 with a warning without any."""
     some = target_N != 0
     if not some.any():
-        _warn("Non0_F1_score is undefined and reported as 0: every label is 0")
+        warn_undefined("Non0_F1_score", "every label is 0")
         return 0.0
     return weighted_f1(prediction_N[some] > 0, target_N[some] > 0)
 
@@ -135,13 +169,20 @@ def regression_arrays(prediction: ArrayLike, target: ArrayLike) -> tuple[Floats,
     return prediction_N, target_N
 
 
-def class_arrays(prediction: ArrayLike, target: ArrayLike) -> tuple[NDArray, NDArray]:
-    """The classes (N,) of scores (N, C) and of one-hot or soft labels (N, C): the largest entry decides."""
+def score_arrays(prediction: ArrayLike, target: ArrayLike) -> tuple[Floats, Floats]:
+    """Logits and labels (N, C) as float32. ValueError unless they are two such arrays of at least one example."""
     score_NC, target_NC = np.asarray(prediction, np.float32), np.asarray(target, np.float32)
-    if score_NC.ndim != 2 or score_NC.shape != target_NC.shape:
-        raise ValueError(f"classification metrics: expected two (N, C) arrays, got {score_NC.shape}, {target_NC.shape}")
+    if score_NC.ndim != 2 or score_NC.shape != target_NC.shape or not score_NC.size:
+        raise ValueError(
+            f"metrics: expected two (N, C) arrays of logits and labels, got {score_NC.shape}, {target_NC.shape}"
+        )
     _require_finite(score_NC)
-    return score_NC.argmax(1), target_NC.argmax(1)
+    return score_NC, target_NC
+
+
+def warn_undefined(name: str, reason: str) -> None:
+    """Says that a metric is undefined and why; who calls reports 0."""
+    warnings.warn(f"{name} is undefined and reported as 0: {reason}", UndefinedMetric, stacklevel=4)
 
 
 def _clipped(x_N: Floats) -> Floats:
@@ -159,5 +200,10 @@ def _require_finite(prediction: Floats) -> None:
         raise NonFinitePrediction(f"{bad} of {prediction.size} predictions are NaN or infinite: the training diverged")
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, UndefinedMetric, stacklevel=4)
+def _warn_constant(name: str, target_N: Floats) -> None:
+    warn_undefined(name, f"every {'prediction' if np.ptp(target_N) else 'label'} is the same")
+
+
+def _ranks(x_N: Floats) -> NDArray:
+    sorted_N = np.sort(x_N)
+    return np.searchsorted(sorted_N, x_N, "left") + np.searchsorted(sorted_N, x_N, "right")

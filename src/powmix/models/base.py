@@ -77,6 +77,8 @@ class FusionModel(nn.Module):
 
     needs: ClassVar[tuple[str, ...]] = ("text", "audio", "vision")
     """What the model reads of a batch: dense `text` and/or `tokens`, `audio`, `vision`."""
+    tasks: ClassVar[tuple[Task, ...]] = ("regression", "classification", "multilabel")
+    """What the model can learn."""
     switches: ClassVar[tuple[str, ...]] = ()
     """The protocol switches (conf/protocol) that are keyword arguments of this model's constructor."""
 

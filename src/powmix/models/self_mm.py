@@ -36,6 +36,7 @@ class SelfMM(FusionModel):
     """
 
     needs = ("tokens", "audio", "vision")
+    tasks = ("regression", "classification")
     switches = ("decay_without_gradient",)
 
     def __init__(

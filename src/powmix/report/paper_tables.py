@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from powmix.metrics.columns import COLUMNS, DATASETS, Metric, convention, metric
+from powmix.metrics.columns import DATASETS, Metric, columns, metric
 from powmix.metrics.statistics import MIN_INTERVAL, MOST_SEEDS, Comparison, seeds_needed
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS
@@ -150,7 +150,7 @@ def _ours_alone(
             row = _ours(replace(known, dataset=dataset), published, table)
             if row is not None:
                 ablated |= known.ablation is not None
-                found[dataset] = groups.get(dataset) or Group(dataset, COLUMNS[convention(row.record.seeds[0].test)])
+                found[dataset] = groups.get(dataset) or Group(dataset, columns(row.record.seeds[0].test))
                 cells = {(dataset, m.key): text_of(row, m) for m in found[dataset].columns}
                 blocks.setdefault(known.model, []).append(PaperLine("ours", _heads(known, len(heads), ""), cells))
     if not found or (len(heads) > 1 and not ablated):
@@ -252,4 +252,4 @@ def _groups(rows: Sequence[PublishedRow]) -> tuple[Group, ...]:
     found: dict[str, dict[str, Metric]] = {}
     for row in rows:
         found.setdefault(row.dataset, {}).update({key: metric(key) for key in row.values})
-    return tuple(Group(dataset, tuple(columns.values())) for dataset, columns in found.items())
+    return tuple(Group(dataset, tuple(metrics.values())) for dataset, metrics in found.items())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from powmix.metrics.columns import COLUMNS, convention
+from powmix.metrics.columns import columns
 from powmix.report.table import Row
 from powmix.runs.records import Record, SeedResult
 
@@ -80,15 +80,13 @@ def _rate(key: str, mean: float | None, link: str) -> str:
 
 
 def _seeds(record: Record, folder: str) -> str:
-    columns = COLUMNS[convention(record.seeds[0].test)]
+    shown = columns(record.seeds[0].test)
     head = "<th>Seed</th><th>best epoch</th><th>epochs</th><th>seconds</th>" + "".join(
-        f"<th>{escape(m.label)} {m.arrow}</th>" for m in columns
+        f"<th>{escape(m.label)} {m.arrow}</th>" for m in shown
     )
     rows = []
     for seed in record.seeds:
-        scores = "".join(
-            f"<td>{m.show(seed.test[m.key])}</td>" if m.key in seed.test else "<td>—</td>" for m in columns
-        )
+        scores = "".join(f"<td>{m.show(seed.test[m.key])}</td>" if m.key in seed.test else "<td>—</td>" for m in shown)
         seconds = f"{seed.seconds:.1f}" if seed.seconds is not None else "—"
         link = f'<a href="{escape(folder)}/{escape(seed.folder.name)}">{seed.seed}</a>'
         rows.append(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from powmix.metrics.columns import COLUMNS, DATASETS, Metric, convention, metric
+from powmix.metrics.columns import DATASETS, Metric, columns, convention, metric
 from powmix.metrics.statistics import Comparison, Summary, compare, correct, summarise
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS
@@ -19,8 +19,11 @@ from powmix.runs.records import Record
 DRAWN = {
     "mosi": ("Non0_acc_2", "MAE"),
     "sims": ("Mult_acc_2", "MAE"),
+    "regression": ("MAE", "R2"),
     "classification": ("Accuracy", "Weighted_F1"),
+    "multilabel": ("mAP", "Multilabel_micro_F1"),
 }
+"""The two metrics that figures draw; of mosi and sims the paper's, Acc-2 and MAE."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,10 @@ class Table:
     regions: Mapping[str, float] = field(default_factory=dict)
 
     def drawn(self, record: Record) -> tuple[Metric, ...]:
-        """The metrics that figures draw side by side: the paper's two, Acc-2 and MAE."""
-        return (self.main,) if self.asked else tuple(map(metric, DRAWN[convention(record.seeds[0].test)]))
+        """The metrics that figures draw side by side, as far as the run has them; the one that was asked for alone."""
+        has = record.seeds[0].test
+        shown = tuple(metric(key) for key in DRAWN[convention(has)] if key in has)
+        return (self.main,) if self.asked or not shown else shown
 
     @property
     def rows(self) -> list[Row]:
@@ -107,26 +112,25 @@ def build(records: Sequence[Record], main: str | None = None) -> Table:
     main_metric = metric(main or _default_main(records, keys))
     grouped: dict[tuple, dict[tuple, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        columns = convention(record.seeds[0].test)
-        grouped[(_order(DATASETS, record.dataset), _data(record), columns)][
+        grouped[(_order(DATASETS, record.dataset), _data(record), convention(record.seeds[0].test))][
             (_order(MODELS, record.model), record.protocol, record.task)
         ].append(record)
     sections = []
-    for (_, _, columns), models in sorted(grouped.items()):
-        blocks = [_block(models[key], COLUMNS[columns], main_metric) for key in sorted(models)]
-        sections.append(Section(_data_title(blocks[0], records), _with(COLUMNS[columns], main_metric), tuple(blocks)))
+    for _, models in sorted(grouped.items()):
+        measured = {key for found in models.values() for record in found for key in record.seeds[0].test}
+        shown = columns(measured)
+        if main_metric.key in measured and main_metric not in shown:
+            shown = (*shown, main_metric)
+        blocks = tuple(_block(models[key], shown) for key in sorted(models))
+        sections.append(Section(_data_title(blocks[0], records), shown, blocks))
     return _corrected(Table(tuple(sections), main_metric, asked=main is not None))
-
-
-def _with(columns: tuple[Metric, ...], main: Metric) -> tuple[Metric, ...]:
-    return columns if main.key in {m.key for m in columns} else (*columns, main)
 
 
 def _default_main(records: Sequence[Record], keys: Sequence[str]) -> str:
     objective = records[0].objective_metric if records else "MAE"
     if objective in keys:
         return objective
-    return next((key for key in ("MAE", "Accuracy") if key in keys), "MAE")
+    return next((key for key in ("MAE", "Accuracy", "mAP") if key in keys), "MAE")
 
 
 def _order(known: Mapping[str, str], name: str) -> tuple[int, str]:
@@ -159,19 +163,19 @@ def _data_title(block: Block, records: Sequence[Record]) -> str:
     return title if fraction(record) == 1.0 else f"{title}, {fraction(record):.0%} of the training data"
 
 
-def _block(records: list[Record], columns: tuple[Metric, ...], main: Metric) -> Block:
+def _block(records: list[Record], columns: tuple[Metric, ...]) -> Block:
     named = sorted(
         zip(labels.labels(records), records),
         key=lambda pair: (_order(MIXERS, pair[1].mixer), pair[1].ablation or "", labels.natural(pair[0])),
     )
-    rows = [_row(label, record, records, _with(columns, main)) for label, record in named]
+    rows = [_row(label, record, records, columns) for label, record in named]
     first = records[0]
     title = MODELS.get(first.model, first.model)
     if first.protocol != "published":
         title += f", protocol {first.protocol}"
     if first.task != "regression":
         title += f", {first.task}"
-    return Block(title, first.dataset, first.model, tuple(_marked(rows, _with(columns, main))))
+    return Block(title, first.dataset, first.model, tuple(_marked(rows, columns)))
 
 
 def _row(label: str, record: Record, block: Sequence[Record], columns: Sequence[Metric]) -> Row:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from powmix.metrics.columns import COLUMNS, convention
+from powmix.metrics.columns import columns
 from powmix.mistakes import Parser
 from powmix.runs.collection import read
 from powmix.runs.files import read_json
@@ -51,7 +51,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         "name": sweep.get("name") or folder.resolve().name,
         "varied": varied(jobs),
         "objective": next((record.objective_metric for record in records), "MAE"),
-        "metrics": [m.key for m in COLUMNS[convention(metrics)]],
+        "metrics": [m.key for m in columns(metrics)],
     }
 
 

@@ -167,14 +167,24 @@ def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     _write_csv(path, list(columns), ([row.get(column) for column in columns] for row in history))
 
 
-def write_predictions(path: Path, ids: Sequence[str], target_NC: np.ndarray, prediction_NC: np.ndarray) -> None:
-    """Regression: id, target, prediction. Classification: id, target (the class), prediction_0, prediction_1, ..."""
-    if prediction_NC.shape[1] == 1:
-        header, target_N = ["id", "target", "prediction"], target_NC[:, 0]
+def write_predictions(
+    path: Path, ids: Sequence[str], target_NC: np.ndarray, prediction_NC: np.ndarray, task: str
+) -> None:
+    """One row per example, with the columns that its task has.
+
+    Regression: id, target, prediction. Classification: id, target (the class), prediction_0, prediction_1, ..., logits.
+    Several numbers or labels: id, target_0, target_1, ..., prediction_0, prediction_1, ...
+    """
+    outputs = range(prediction_NC.shape[1])
+    targets, predictions = ["target"], [f"prediction_{c}" for c in outputs]
+    if task == "classification":
+        target_NC = target_NC.argmax(1)[:, None]
+    elif task == "multilabel" or len(outputs) > 1:
+        targets = [f"target_{c}" for c in outputs]
     else:
-        header = ["id", "target", *(f"prediction_{c}" for c in range(prediction_NC.shape[1]))]
-        target_N = target_NC.argmax(1)
-    _write_csv(path, header, ([i, t.item(), *p.tolist()] for i, t, p in zip(ids, target_N, prediction_NC, strict=True)))
+        predictions = ["prediction"]
+    rows = zip(ids, target_NC.tolist(), prediction_NC.tolist(), strict=True)
+    _write_csv(path, ["id", *targets, *predictions], ([i, *t, *p] for i, t, p in rows))
 
 
 def read_columns(path: Path) -> dict[str, list[float]]:

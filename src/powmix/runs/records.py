@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from powmix.metrics.registry import declare
 from powmix.runs.files import SeedFolder, file_sha256, read_columns, read_json, replacing, write_json
 from powmix.runs.identity import SCHEMA, short_name
 
@@ -46,7 +47,7 @@ class SeedResult:
         return read_columns(SeedFolder(self.folder).history)
 
     def targets(self) -> list[float]:
-        """The test labels that predictions.csv carries (empty where the file is absent)."""
+        """The test labels that predictions.csv carries, of classes their numbers; empty for multilabel or no file."""
         return read_columns(SeedFolder(self.folder).predictions).get("target", [])
 
 
@@ -214,7 +215,10 @@ def refuse_other_schema(folder: Path) -> None:
 
 
 def read_record(folder: Path) -> Record:
-    """A run folder -> Record; ValueError says what is missing or broken, or that it is of another schema."""
+    """A run folder -> Record; ValueError says what is missing or broken, or that it is of another schema.
+
+    Metrics that the run's plugins registered become known by what it says of them (metrics/registry.py).
+    """
     path = folder / "result.json"
     if not path.is_file():
         raise ValueError("no result.json: it was interrupted before its first seed finished")
@@ -224,6 +228,7 @@ def read_record(folder: Path) -> Record:
     variant = content.get("variant")
     if not isinstance(variant, dict):
         raise ValueError("result.json has no `variant`")
+    declare(content.get("metrics"))
     return Record(
         folder=folder,
         signature=str(content.get("signature") or folder.name),

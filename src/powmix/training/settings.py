@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from powmix.metrics.columns import keys
+from powmix.metrics.columns import TASKS, keys
+from powmix.metrics.losses import name_of
 from powmix.mistakes import (
     NOT_NEGATIVE,
     POSITIVE,
+    RATE,
     SWITCH,
+    TEXT,
     Rule,
     broken,
     choice,
@@ -28,9 +31,6 @@ from powmix.mistakes import unknown as unknown_names
 
 if TYPE_CHECKING:
     import torch
-
-TASKS = {"regression": ("mosi", "sims"), "classification": ("classification",)}
-"""The tasks, each with the conventions of metrics that its datasets may have."""
 
 STREAMS = ("init", "shuffle", "dropout", "mixing")
 """What is random in a training, each with a generator of its own; `split` is the data's."""
@@ -59,7 +59,13 @@ RULES: dict[str, dict[str, Rule]] = {
         "plateau_patience": optional(count(0)),
         "factor": Rule(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"),
     },
-    "": {"loss": choice("l1", "mse"), "task": choice(*TASKS), "accumulation": choice("sum", "mean"), "vary": VARY},
+    "": {
+        "loss": TEXT,
+        "task": choice(*TASKS),
+        "accumulation": choice("sum", "mean"),
+        "label_smoothing": RATE,
+        "vary": VARY,
+    },
 }
 """What the options of the sections trainer and schedule may be, and the options that stand by themselves."""
 
@@ -71,7 +77,9 @@ OPTIMIZER = re.compile(r"(learning_rate|weight_decay)(_\w+)?")
 class Settings:
     """Hyper-parameters of one training; conf/trainer/default.yaml and conf/protocol say what each one does.
 
-    optimizer: the section a model's `parameter_groups` reads. loss: of a regression; classification is cross entropy.
+    optimizer: the section a model's `parameter_groups` reads. loss: `auto` is the task's own: mse for regression, cross
+    entropy for classification, bce for multilabel, and so are, for the latter two, the `l1` and `mse` of a corpus'
+    recipe (metrics/losses.py). label_smoothing: of the cross entropy, in training alone.
     accumulation: `sum` or `mean` of the gradients of `accumulate` batches. objective: None, or a metric of the task.
     vary: which streams of random numbers follow the seed, None for all; the others are the same for all seeds.
     ValueError names every option that is wrong.
@@ -95,6 +103,7 @@ class Settings:
     accumulation: str = "sum"
     objective: str | None = None
     vary: Sequence[str] | None = None
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         refuse(list(self._mistakes()), "training settings")
@@ -111,6 +120,7 @@ class Settings:
         protocol: Mapping[str, Any] | None = None,
         objective: str | None = None,
         vary: Sequence[str] | None = None,
+        label_smoothing: float = 0.0,
     ) -> Settings:
         """From the composed configuration's sections; an unknown key of trainer or schedule is refused."""
         schedule = schedule or {}
@@ -132,8 +142,14 @@ class Settings:
             accumulation=accumulation,
             objective=objective,
             vary=vary,
+            label_smoothing=label_smoothing,
             **chosen,
         )
+
+    @property
+    def task_loss(self) -> str:
+        """The name of the loss that is trained with: `loss`, or the task's own."""
+        return name_of(self.task, self.loss)
 
     def steps_per_epoch(self, examples: int) -> int:
         """Optimiser steps of a pass over `examples`; under `sum` an incomplete group of batches makes none.
@@ -160,10 +176,21 @@ class Settings:
             else:
                 rule = POSITIVE if name.startswith("learning_rate") else NOT_NEGATIVE
                 yield from broken({name: rule}, {name: value}, "optimizer.")
+        if self.task in TASKS and isinstance(self.loss, str):
+            yield from self._mistakes_of_loss()
         metrics = sorted({metric for convention in TASKS.get(self.task, ()) for metric in keys(convention)})
         for name, metric in (("trainer.monitor", self.monitor), ("objective", self.objective)):
             if metrics and metric is not None and metric not in metrics:
                 yield f"{name} must be a metric of task={self.task} ({', '.join(metrics)}), got {metric!r}"
+
+    def _mistakes_of_loss(self) -> Iterator[str]:
+        try:
+            chosen = self.task_loss
+        except ValueError as error:
+            yield str(error)
+        else:
+            if self.label_smoothing and chosen != "cross_entropy":
+                yield f"label_smoothing must be 0 with task={self.task} loss={chosen}: it is cross_entropy's"
 
 
 def resolve_device(name: str) -> torch.device:

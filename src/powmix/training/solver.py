@@ -18,7 +18,7 @@ from torch import Tensor
 
 from powmix.data.splits import Batch, Split, Splits
 from powmix.metrics import columns
-from powmix.metrics.losses import row_loss
+from powmix.metrics.losses import LOSSES
 from powmix.mixing import Mixed, Mixer
 from powmix.models import Encoded, FusionModel, Noise
 from powmix.runs.files import SeedFolder, write_history, write_predictions
@@ -109,7 +109,7 @@ class Solver:
         self.device = resolve_device(settings.device)
         self.precision = precision(self.device, settings.amp)
         self.splits = splits.to(self.device)
-        self.row_loss = row_loss(settings.task, settings.loss)
+        self.task_loss = LOSSES[settings.task_loss]
         self.listener = listener
         if settings.monitor not in (allowed := columns.keys(splits.convention)):
             raise ValueError(f"trainer.monitor: {splits.name} has no {settings.monitor}; allowed: {', '.join(allowed)}")
@@ -172,7 +172,8 @@ class Solver:
         with self.precision():
             prediction_RC = self.model.fuse(mixed.hidden, self.noise)
             auxiliary = self.model.auxiliary_losses(encoded, mixed, batch, self.noise)
-        task = (self.row_loss(prediction_RC.float(), mixed.target) * mixed.row_weight).sum()
+        criterion = self.task_loss.smoothed(self.settings.label_smoothing)
+        task = criterion(prediction_RC.float(), mixed.target, mixed.row_weight)
         return task + sum(value.float() for value in auxiliary.values())
 
     # --- evaluation ---------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ class Solver:
         return torch.cat(parts).cpu()
 
     def score(self, split: Split, prediction_NC: Tensor) -> dict[str, float]:
-        """Metrics of predictions of a whole split, Loss being the exact mean over its examples.
+        """Metrics of predictions of a whole split, Loss being the exact mean over its examples, targets as they are.
 
         Every metric is NaN where a prediction is not finite.
         """
@@ -196,7 +197,7 @@ class Solver:
         if not prediction_NC.isfinite().all():
             return dict.fromkeys(columns.keys(convention), math.nan)
         target_NC = split.target.cpu()
-        loss = self.row_loss(prediction_NC, target_NC).double().mean().item()
+        loss = self.task_loss.over(prediction_NC, target_NC)
         return columns.evaluate(convention, prediction_NC.numpy(), target_NC.numpy()) | {"Loss": loss}
 
     def evaluate(self, split: Split) -> tuple[dict[str, float], Tensor]:
@@ -211,6 +212,11 @@ class Solver:
         self.generators = Generators(self.seed, self.device, self.settings.vary)
         self.noise = Noise(self.generators.dropout)
         self.model = self.generators.initialised(self.build_model).to(self.device)
+        if self.splits.task not in self.model.tasks:
+            able = ", ".join(self.model.tasks)
+            raise ValueError(
+                f"{type(self.model).__name__} cannot be trained with task={self.splits.task}, only with {able}"
+            )
         self.model.prepare(self.splits.train.target)
         self.optimisation = Optimisation(self.model, self.settings)
         self.stopping = EarlyStopping(self.settings.monitor, self.settings.early_stop)
@@ -262,7 +268,9 @@ class Solver:
         assert self.best is not None
         test = self.splits.test
         checkpoint.export(self.folder.weights, self.best, seed=self.seed, epoch=self.stopping.best_epoch)
-        write_predictions(self.folder.predictions, test.ids, test.target.cpu().numpy(), prediction_NC.numpy())
+        write_predictions(
+            self.folder.predictions, test.ids, test.target.cpu().numpy(), prediction_NC.numpy(), self.splits.task
+        )
         write_history(self.folder.history, self.history)
         self._write_result("finished", record)  # last: whoever finds it finds everything
         self.folder.checkpoint.unlink(missing_ok=True)
