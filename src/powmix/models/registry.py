@@ -28,6 +28,7 @@ MODELS = {
     "misa": Row("MISA", "MISA"),
     "self_mm": Row("SelfMM", "Self-MM"),
     "mag_bert": Row("MagBert", "MAG-BERT"),
+    "late_fusion": Row("LateFusion", "Late fusion"),
 }
 NAMES = tuple(MODELS)
 TITLES = {name: row.title for name, row in MODELS.items()}
