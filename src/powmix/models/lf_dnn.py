@@ -22,9 +22,9 @@ class SubnetModel(FusionModel):
     """The encoders of LF-DNN and TFN: an LSTM over the text, averages over time for audio and vision.
 
     hidden: audio (B, audio_hidden), vision (B, vision_hidden), text (B, text_out), as many of them as the dataset has,
-    then all others as audio, with its options; a vector is a sequence of one step. mask_padding: false, as published,
-    averages over all time steps and takes the LSTM's state after the padding; true averages the valid steps and takes
-    the state after the last valid one.
+    then all others as audio, with its options. A vector is its own average, also as text. mask_padding: false, as
+    published, averages over all time steps and takes the LSTM's state after the padding; true averages the valid steps
+    and takes the state after the last valid one.
     """
 
     needs = ("*",)
@@ -45,7 +45,9 @@ class SubnetModel(FusionModel):
         super().__init__()
         self.mask_padding = mask_padding
         names, dims = sequential(self.name, inputs), inputs.dims
-        if "text" in names:
+        if inputs.kind("text") == "vector":
+            self.text = AverageSubnet(dims["text"], text_out, audio_dropout)
+        elif "text" in names:
             self.text = TextSubnet(dims["text"], text_hidden, text_out)
         if "audio" in names:
             self.audio = AverageSubnet(dims["audio"], audio_hidden, audio_dropout)
@@ -60,18 +62,17 @@ class SubnetModel(FusionModel):
         """Of each hidden vector, in the order of fusion."""
 
     def averaging(self) -> dict[str, AverageSubnet]:
-        """The networks of all modalities but the text, in the order of fusion."""
+        """The networks of all modalities but a text with an LSTM, in the order of fusion."""
         others = iter(getattr(self, "others", ()))
-        return {
-            name: getattr(self, name) if name in MODALITIES else next(others) for name in self.widths if name != "text"
-        }
+        subnets = {name: getattr(self, name) if name in MODALITIES else next(others) for name in self.widths}
+        return {name: subnet for name, subnet in subnets.items() if isinstance(subnet, AverageSubnet)}
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
         hidden, statistics = {}, {}
         for name, subnet in self.averaging().items():
             hidden[name], found = subnet(self.average(batch, name), noise)
             statistics |= {f"{name}.{key}": value for key, value in found.items()}
-        if "text" in self.widths:
+        if isinstance(getattr(self, "text", None), TextSubnet):
             text = steps_of(batch, "text", self.mask_padding)
             hidden["text"] = self.text(text.x, text.lengths, text.side)
         return Encoded({name: hidden[name] for name in self.widths}, statistics)

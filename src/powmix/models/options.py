@@ -12,7 +12,7 @@ WIDTH = Rule(lambda value: is_count(value, 1) and value <= 8192, "a whole number
 DEPTH = Rule(lambda value: is_count(value, 1) and value <= 64, "a whole number within [1, 64]")
 ENCODER = Rule(
     lambda value: isinstance(value, str | os.PathLike) and os.fspath(value).strip() != "",
-    "the name or the folder of a BERT",
+    "the name or the folder of a text encoder",
 )
 
 
