@@ -1,4 +1,4 @@
-"""A tiny Hydra application in place of a training: what the tests of the search start as processes of their own."""
+"""A tiny Hydra application in powmix's place: what the tests of the search start as processes of their own."""
 
 import os
 import sys
@@ -8,6 +8,8 @@ from pathlib import Path
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+
+from powmix.command.searching import register
 
 CONFIG = {
     "objective": "MAE",
@@ -21,7 +23,10 @@ CONFIG = {
     "nan_at": [],
     "prune_at": [],
     "seconds": 0.0,
-    "hydra": {"sweep": {"dir": "sweep", "subdir": "${hydra.job.num}"}},
+    "hydra": {
+        "sweep": {"dir": "sweep", "subdir": "${hydra.job.num}"},
+        "sweeper": {"_target_": "powmix.command.searching.PowmixSweeper", "study_name": None},
+    },
 }
 ConfigStore.instance().store(name="config", node=CONFIG)
 
@@ -47,5 +52,6 @@ def job(config) -> float:
 
 
 if __name__ == "__main__":
+    register()
     sys.argv[1:1] = ["-m", "hydra/sweeper=optuna_study"]
     hydra.main(config_path=None, config_name="config", execution_whitelist=["powmix.*", "optuna.*"])(job)()

@@ -92,3 +92,35 @@ def test_holm_by_hand_untested_cells_do_not_count():
     ]
     assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
     assert statistics.holm([None]) == [None]
+
+
+def test_the_mean_is_shown_to_lie_within_a_region_where_both_one_sided_tests_are_significant():
+    rng = np.random.default_rng(1)
+    answers = set()
+    for _ in range(40):
+        d_N = rng.normal(0.02, 0.1, 12)
+        found = statistics.compare(dict(enumerate(d_N)), dict.fromkeys(range(12), 0.0), True)
+        above = stats.ttest_1samp(d_N, -0.08, alternative="greater").pvalue
+        below = stats.ttest_1samp(d_N, 0.08, alternative="less").pvalue
+        assert found.within(0.08) == (max(above, below) < 0.05)
+        answers.add(found.within(0.08))
+    assert answers == {True, False}
+    assert not statistics.compare({1: 0.5}, {1: 0.5}, True).within(1.0)
+
+
+@pytest.mark.parametrize(("difference", "region"), [(0.0, 1.0), (0.4, 1.0), (-0.4, 1.0)])
+def test_the_seeds_that_show_equality_do_so_in_four_of_five_simulated_comparisons(difference, region):
+    n = statistics.seeds_to_equate(difference, 1.0, region)
+    d_RN = np.random.default_rng(2).normal(difference, 1.0, (20_000, n))
+    for count, bar in ((n, 0.79), (n - 1, 0.0)):
+        x_RN = d_RN[:, :count]
+        half_R = stats.t.ppf(0.95, count - 1) * x_RN.std(axis=1, ddof=1) / np.sqrt(count)
+        shown = float((np.abs(x_RN.mean(axis=1)) + half_R < region).mean())
+        assert bar < shown < 0.9
+    assert shown < 0.81, "one seed fewer has less than the power asked for"
+    assert statistics.seeds_to_equate(1.0, 1.0, 1.0) == float("inf")
+
+
+def test_a_stricter_level_needs_more_seeds():
+    assert statistics.seeds_needed(0.5, 1.0) == 34
+    assert statistics.seeds_needed(0.5, 1.0, 0.05 / 18) > 50

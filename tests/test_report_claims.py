@@ -63,8 +63,12 @@ def test_the_seeds_that_would_decide_come_from_the_printed_difference_and_our_sp
     spread = statistics.compare(unsure, dict.fromkeys(unsure, 0.0), True).std
     more = statistics.seeds_needed(0.004, spread) - 5
     assert decide([contest(unsure, printed=-0.004)]).verdict == f"undecided (needs about {more} more seeds)"
-    assert decide([contest({s: -g for s, g in unsure.items()})]).verdict == "undecided (needs a great many more seeds)"
-    assert decide([contest({1: 0.1})]).verdict == "undecided (needs about 2 more seeds)"
+    assert (
+        decide([contest({s: -g for s, g in unsure.items()})]).verdict == "undecided (needs more than 1,000 more seeds)"
+    )
+    assert decide([contest({1: 0.1})]).verdict == "undecided (needs about 4 more seeds)"
+    sure_but_few = contest({s: 0.1 + 0.0001 * s for s in (1, 2, 3)})
+    assert decide([sure_but_few]).verdict == "undecided (needs about 2 more seeds)"
 
 
 def test_one_contest_shows_its_difference_and_interval():

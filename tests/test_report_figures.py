@@ -142,7 +142,7 @@ def test_an_analysis_is_told_in_one_sentence_paired_by_seed(tmp_path):
     table = build(collection.read([tmp_path]).records)
     heads, noise, _ = analyses.sentences(table)
     assert noise.startswith("Frames lost, averaged over p > 0 (MOSI, MulT), test MAE against no mixing: MultiMix 0.000")
-    assert "it equals the baseline on every seed; PowMix −0.030 [−0.030, −0.030], it helps." in noise
+    assert "it equals the baseline on every seed; PowMix −0.030 [−0.030, −0.030], it is better." in noise
     assert heads.startswith("Unimodal heads, averaged (MOSI, MulT), test MAE against no mixing")
     assert noise in html.unescape(page.render(table, collection.Collection(), [], tmp_path))
 
@@ -153,7 +153,7 @@ def test_an_analysis_of_one_seed_or_without_baseline_claims_nothing(tmp_path):
     assert analyses.sentences(build(collection.read([alone]).records)) == []
     fabricate.write_analyses(fabricate.write_run(tmp_path / "alone", "none", {1: 0.9}), {1: 0.9})
     assert all(
-        "too few paired seeds to tell (1; at least 3)." in sentence
+        "undecided: needs about 4 more seeds (no verdict on fewer than 5)." in sentence
         for sentence in analyses.sentences(build(collection.read([tmp_path]).records))
     )
 

@@ -147,7 +147,7 @@ def test_a_sweep_ends_with_its_comparison(tmp_path):
     ]
     sweep = fabricate.write_sweep(tmp_path, "mine", runs, {3: "ValueError: boom"})
     text = write_comparison(sweep, width=120)
-    assert "PowMix" in text and "It helps." in text
+    assert "PowMix" in text and "It is better." in text
     assert "mine job 3: job=3: failed, ValueError: boom" in text
     assert "running, not finished yet, or killed (1 seed finished)" in text
     for name in ("table.md", "table.csv", "comparison.png", "comparison.svg"):

@@ -9,7 +9,6 @@ import yaml
 from analysis_runs import train
 
 from powmix.report.table import build
-from powmix.report.verdict import summaries, verdicts
 from powmix.runs import collection
 from powmix.runs.identity import SCHEMA
 
@@ -208,51 +207,6 @@ def test_classification_has_its_own_columns_and_main_metric(tmp_path):
     table = table_of(tmp_path)
     assert [m.label for m in table.sections[0].columns] == ["Acc", "F1"]
     assert table.main.key == "Accuracy"
-
-
-SEEDS = tuple(range(10))
-
-
-@pytest.mark.parametrize(
-    ("change", "kind", "words"),
-    [
-        (lambda s: -0.1 - 0.001 * s, "helps", "It helps."),
-        (lambda s: 0.1 + 0.001 * s, "hurts", "It hurts."),
-        (lambda s: 0.05 * (-1) ** s - 0.01, "unclear", "no help is shown"),
-        (lambda s: 0.05 * (-1) ** s + 0.01, "worse", "It does not help."),
-        (lambda s: 0.0, "unclear", "equals the baseline on every seed"),
-    ],
-)
-def test_a_sentence_says_whether_mixing_helped(tmp_path, change, kind, words):
-    fabricate.write_run(tmp_path, "none", {s: 0.9 for s in SEEDS})
-    fabricate.write_run(tmp_path, "powmix", {s: 0.9 + change(s) for s in SEEDS})
-    [(_, found, sentence)] = verdicts(table_of(tmp_path))
-    assert found == kind
-    assert words in sentence
-
-
-def test_two_seeds_are_too_few_to_tell(tmp_path):
-    fabricate.write_run(tmp_path, "none", {1: 0.9, 2: 0.9})
-    fabricate.write_run(tmp_path, "powmix", {1: 0.5, 2: 0.5})
-    assert "Too few paired seeds to tell (2; at least 3)." in summaries(table_of(tmp_path))[0]
-
-
-def test_an_effect_that_holm_does_not_confirm_is_not_called_sure(tmp_path):
-    luck = {1: 0.010, 2: 0.030, 3: 0.050, 4: 0.021, 5: 0.037}
-    fabricate.write_run(tmp_path, "none", {s: 0.9 for s in luck})
-    fabricate.write_run(tmp_path, "powmix", {s: 0.9 - d for s, d in luck.items()})
-    assert "seems to help, but not surely" in summaries(table_of(tmp_path))[0]
-
-
-def test_of_many_variants_the_best_on_validation_speaks(tmp_path):
-    fabricate.write_run(tmp_path, "none", {1: 0.9, 2: 0.8, 3: 0.85})
-    for i in range(8):
-        found = {s: 0.8 - 0.01 * i for s in (1, 2, 3)}
-        override = (f"mixer.p_mix=0.{i}",)
-        fabricate.write_run(tmp_path, "powmix", found, config={"mixer.p_mix": i / 10}, overrides=override)
-    [sentence] = summaries(table_of(tmp_path))
-    assert sentence.startswith("PowMix (p_mix=0.7)")
-    assert "best on validation of 8 variants" in sentence
 
 
 def test_equal_scores_have_no_best(tmp_path):

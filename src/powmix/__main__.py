@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
@@ -11,17 +12,37 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from powmix import plugins
 from powmix.command.callback import Around
 from powmix.command.composition import register_resolvers, sweep_name
 from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
-from powmix.command.sweeping import register as register_sweeper
+from powmix.command.registered import config_folders, load_plugins, with_plugins
+from powmix.command.searching import register as register_searches
+from powmix.command.sweeping import register as register_comparisons
 from powmix.places import CONF
 from powmix.training.interruption import sigterm_as_interrupt
 
 TRUSTED = ["powmix.*", "optuna.*"]
 QUIET_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc"}
+
+
+def lab(**choices: str) -> None:
+    """Ends a script that registered its own datasets, models, mixers, metrics or losses: `powmix` with these in it.
+
+    The script's arguments are powmix's. choices: what is chosen where the arguments choose nothing else, such as
+    `dataset="mine"`. Where the script is imported, by a worker process or as a plugin, nothing is done.
+    """
+    if plugins.is_loading() or multiprocessing.parent_process() is not None:
+        return
+    script = plugins.adopt_script()
+    given = {text.partition("=")[0].lstrip("+") for text in sys.argv[1:]}
+    if not QUIET_FLAGS & set(sys.argv[1:]):
+        sys.argv[1:] += [f"{key}={value}" for key, value in choices.items() if key not in given]
+    if script is not None:
+        sys.argv[1:] = with_plugins(sys.argv[1:], [str(script)])
+    main()
 
 
 def main() -> None:
@@ -35,23 +56,29 @@ def main() -> None:
 
 def _main() -> None:
     register_resolvers()
-    register_sweeper()
+    register_comparisons()
+    register_searches()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     overrides, arguments = [], None
+    try:
+        sys.argv[1:] = with_plugins(with_quoted_paths(sys.argv[1:]))
+        folders = config_folders(sys.argv[1:])
+        load_plugins(sys.argv[1:], folders)
+    except ValueError as error:
+        leave(str(error), WRONG)
     if not QUIET_FLAGS & set(sys.argv[1:]):
-        sys.argv[1:] = with_quoted_paths(sys.argv[1:])
         arguments = get_args_parser().parse_intermixed_args(sys.argv[1:])
         overrides = arguments.overrides
         if arguments.multirun:
-            _stop_on_mistakes(overrides)
-            waiting = dict(zip(overrides, deferred(overrides)))
+            _stop_on_mistakes(overrides, folders)
+            waiting = dict(zip(overrides, deferred(overrides, folders)))
             sys.argv[1:] = [waiting.get(text, text) for text in sys.argv[1:]]
             if not any(text.startswith("sweep=") for text in overrides):
                 sys.argv.append(f"sweep={sweep_name(overrides)}")
     try:
         hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=TRUSTED)(job)()
     except REFUSED as error:
-        _stop_on_mistakes(overrides)
+        _stop_on_mistakes(overrides, folders)
         leave(str(error), WRONG if isinstance(error, (HydraException, OmegaConfBaseException)) else ERROR)
     except OSError as error:
         leave(str(error))
@@ -59,9 +86,9 @@ def _main() -> None:
         sys.exit(SOME_FAILED)
 
 
-def _stop_on_mistakes(overrides: Sequence[str]) -> None:
+def _stop_on_mistakes(overrides: Sequence[str], folders: Sequence[str]) -> None:
     """Says everything that is wrong with the command line in one message, and stops."""
-    if errors := check_command(overrides):
+    if errors := check_command(overrides, folders):
         leave("\n        ".join(errors), WRONG)
 
 

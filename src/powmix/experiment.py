@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from powmix import mixing, models
+from powmix import mixing, models, plugins
 from powmix.data import Splits, load
-from powmix.metrics.columns import direction
+from powmix.metrics.columns import direction, objective_of
 from powmix.metrics.statistics import spread
-from powmix.runs.files import alone_in
+from powmix.runs.files import alone_in, read_json
+from powmix.runs.identity import DEFAULT_SEED
 from powmix.runs.provenance import command, provenance
 from powmix.runs.records import finished_seed, refuse_other_schema, write_config, write_variant
 from powmix.tracking import Listener, chosen, listening
@@ -26,17 +27,26 @@ log = logging.getLogger("powmix")
 RECIPES_PATIENCE = 80
 """Optimiser steps in eight epochs of MulT's recipe on MOSI, and about as many of the others'."""
 PATIENT = 50
-SETTINGS = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective")
+SETTINGS = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective", "vary")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a configuration stands for. build: a freshly initialised model. splits: on the device that trains."""
+    """What a configuration stands for.
 
-    splits: Splits
+    splits_of: a seed's dataset, on the device that trains; the same for all seeds unless each draws its own split.
+    build: a freshly initialised model.
+    """
+
+    splits_of: Callable[[int], Splits]
     build: Callable[[], models.FusionModel]
     mixer: mixing.Mixer
     settings: Settings
+
+    @property
+    def splits(self) -> Splits:
+        """The default seed's dataset."""
+        return self.splits_of(DEFAULT_SEED)
 
 
 def parts(config: Mapping[str, Any], splits: Splits | None = None) -> Parts:
@@ -44,16 +54,31 @@ def parts(config: Mapping[str, Any], splits: Splits | None = None) -> Parts:
 
     splits: the data, where they are at hand already. ValueError for what is wrong with an option or a file.
     """
-    settings = Settings.from_config(**{name: config[name] for name in SETTINGS if name in config})
     mixer = mixing.build(config["mixer"]["name"], _options(config["mixer"]))
     name, options = config["model"]["name"], _options(config["model"])
-    splits = splits or load(config["dataset"], models.needs(name), settings.task)
-    inputs = models.inputs_of(splits)
+
+    moved: list[Splits] = []
+
+    def splits_of(seed: int) -> Splits:
+        if config.get("vary") and "split" not in config["vary"]:
+            seed = DEFAULT_SEED
+        found = splits or load(config["dataset"], models.needs(name, options), config["task"], seed)
+        if not moved or moved[0] is not found:
+            moved[:] = [found, found.to(device)]
+        return moved[1]
+
+    device = resolve_device(config["trainer"].get("device", "auto"))
+    first = splits_of(DEFAULT_SEED)
+    told = {**config, "task": first.task}
+    if config.get("objective") == "auto":
+        told["objective"] = objective_of(first.convention)
+    settings = Settings.from_config(**{key: told[key] for key in SETTINGS if key in config})
+    inputs = models.inputs_of(first)
 
     def build() -> models.FusionModel:
         return models.build(name, options, inputs, config["protocol"])
 
-    return Parts(splits.to(resolve_device(settings.device)), build, mixer, settings)
+    return Parts(splits_of, build, mixer, settings)
 
 
 def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, extra: Sequence[Listener] = ()) -> dict:
@@ -69,8 +94,6 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
         **identity,
         "command": command(identity["overrides"]),
         "objective": None,
-        "objective_metric": config["objective"],
-        "direction": direction(config["objective"]),
         "seeds": [],
     }
     refuse_other_schema(folder)
@@ -96,7 +119,11 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     torch.set_num_threads(config["threads"])
     made = parts(config)
     _warn_of_few_steps(made.settings, len(made.splits.train))
-    result["provenance"] = provenance(str(made.splits.train.target.device), _facts(made.splits))
+    result["objective_metric"] = made.settings.objective
+    result["direction"] = direction(made.settings.objective)
+    result["variant"] = {**result["variant"], "task": made.splits.task}
+    result["provenance"] = provenance(str(made.splits.train.target.device), _facts(made.splits), _plugins())
+    _warn_of_other_code(folder, result["provenance"]["plugins"])
 
     def place(seed: int) -> Path:
         return folder / f"seed_{seed}"
@@ -104,7 +131,7 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     with listening([*extra, *chosen(config, result, folder)]) as listener:
         try:
             result["seeds"] = train_seeds(
-                made.build, made.splits, made.mixer, made.settings, config["seeds"], place, listener
+                made.build, made.splits_of, made.mixer, made.settings, config["seeds"], place, listener
             )
         except BaseException:
             records = (finished_seed(place(seed), seed) for seed in config["seeds"])
@@ -126,6 +153,22 @@ def _warn_of_few_steps(settings: Settings, examples: int) -> None:
         f"{examples} training examples make {steps} optimiser step{'s' * (steps != 1)} an epoch: trainer.early_stop="
         f"{settings.early_stop} gives up after {steps * settings.early_stop} of them; {advice}"
     )
+
+
+def _plugins() -> dict[str, str]:
+    """The SHA-256 of every plugin's source, by its name."""
+    return {plugin.name: plugin.sha256 for plugin in plugins.loaded()}
+
+
+def _warn_of_other_code(folder: Path, now: Mapping[str, str]) -> None:
+    """Seeds that were finished with another version of a user's code stay as they are: that has to be said."""
+    before = (read_json(folder / "result.json") or {}).get("provenance", {}).get("plugins", {})
+    for name in now:
+        if before.get(name, now[name]) != now[name]:
+            log.warning(
+                f"{name} has changed since seeds of this run were finished: they stay as they are; outputs=FOLDER "
+                "would train them again"
+            )
 
 
 def _facts(splits: Splits) -> dict[str, Any]:

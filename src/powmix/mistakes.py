@@ -10,6 +10,8 @@ import argparse
 import difflib
 import inspect
 import math
+import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,9 +39,14 @@ def is_count(value: Any, least: int = 0) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
+def is_list(value: Any) -> bool:
+    """Several values; a text is none."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def is_pair(value: Any) -> bool:
     """Two positive numbers in ascending order."""
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+    if not is_list(value) or len(value) != 2:
         return False
     return all(map(is_number, value)) and 0 < value[0] <= value[1]
 
@@ -66,6 +73,7 @@ NOT_NEGATIVE = Rule(lambda value: is_number(value) and value >= 0, "a number >= 
 SWITCH = Rule(lambda value: isinstance(value, bool), "true or false")
 
 
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 TEXT = Rule(lambda value: isinstance(value, str) and bool(value), "text")
 
 OF_TYPE: dict[Any, Rule] = {
@@ -73,8 +81,8 @@ OF_TYPE: dict[Any, Rule] = {
     int: Rule(lambda value: isinstance(value, Integral) and not isinstance(value, bool), "a whole number"),
     float: Rule(is_number, "a number"),
     str: TEXT,
-    list: Rule(lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
-    tuple: Rule(lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
+    list: Rule(is_list, "a list"),
+    tuple: Rule(is_list, "a list"),
     dict: Rule(lambda value: isinstance(value, Mapping), "a section"),
 }
 """What a value may be that a function's signature says to be of a type."""
@@ -109,6 +117,30 @@ def options_of(function: Callable[..., Any], *besides: str) -> Options:
         elif needed:
             made.rules[parameter.name] = Rule(lambda value: value is not None, "given")
     return made
+
+
+def taken(kind: str, name: str, new: Any, known: Any) -> list[str]:
+    """What is wrong with registering `new` under a name, as sentences: it is no name, or it is known from elsewhere.
+
+    known: the row that has the name, None where nobody does; of a registered one the attribute `kind` is what was
+    registered. The same definition, imported once more, may take its own place.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        return [f"{kind} {name!r}: a name is letters, digits and _, and begins with a letter"]
+    if known is None:
+        return []
+    old = getattr(known, "kind", None)
+    if callable(old) and old.__qualname__ == new.__qualname__ and _file(old) == _file(new):
+        return []
+    return [f"{kind} {name!r} is registered already: choose another name"]
+
+
+def _file(function: Callable[..., Any]) -> str | None:
+    """Where a function or a class was written: also the same one of a script that is loaded as a module, too."""
+    try:
+        return os.path.realpath(inspect.getsourcefile(function) or "")
+    except (OSError, TypeError):
+        return function.__module__
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class FinishedRun:
         recorded one only up to rounding.
         """
         made = self.parts
-        solver = Solver(made.build, made.splits, made.mixer, made.settings, seed.seed, seed.folder)
+        solver = Solver(made.build, made.splits_of(seed.seed), made.mixer, made.settings, seed.seed, seed.folder)
         solver.begin()
         solver.model.load_state_dict(_fitting(solver.model, SeedFolder(seed.folder)))
         loss, recorded = solver.evaluate(solver.splits.test)[0]["Loss"], seed.test["Loss"]

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from powmix.command.composition import plain, task_overrides
 from powmix.command.exits import WRONG, leave
 from powmix.command.validation import check_config, check_overrides
+from powmix.runs.identity import UNTIL_DECIDED
 from powmix.runs.provenance import command, now
 from powmix.runs.records import read_jobs, refuse_other_schema, write_sweep
 
@@ -27,6 +28,8 @@ class Around(Callback):
         """A single run, composed and not begun: its mistakes stop it before anything is written."""
         if name := config.hydra.runtime.choices.get("sweeps"):
             leave(f"sweeps={name} is a comparison or a search, many runs: add -m", WRONG)
+        if config.seeds == UNTIL_DECIDED:
+            leave("seeds=until_decided adds seeds to a comparison: add -m, and mixer=none beside another mixer", WRONG)
         try:
             found = check_overrides(config.hydra.overrides.task, config.hydra.runtime.choices)
             found += check_config(plain(config), config.hydra.runtime.choices)

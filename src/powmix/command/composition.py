@@ -10,6 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from powmix.data.registry import convention_of, mistakes, task_of
+from powmix.metrics.columns import TASKS, objective_of
 from powmix.runs.identity import signature
 
 OURS = ("sweep=", "++trial")
@@ -26,9 +28,22 @@ def register_resolvers() -> None:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """A composed configuration as plain resolved values, without Hydra's own section."""
+    """A composed configuration as plain resolved values, without Hydra's own section; `auto` is settled."""
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    return OmegaConf.to_container(ours, resolve=True)
+    return settled(OmegaConf.to_container(ours, resolve=True))
+
+
+def settled(config: dict[str, Any]) -> dict[str, Any]:
+    """`task: auto` becomes what the dataset's target is, `objective: auto` the task's usual metric.
+
+    Both stay `auto` where the dataset is wrong or tells its task only when it is read.
+    """
+    dataset = config.get("dataset")
+    if config.get("task") == "auto" and isinstance(dataset, dict) and not mistakes(dataset):
+        config["task"] = task_of(dataset) or "auto"
+    if config.get("objective") == "auto" and isinstance(dataset, dict) and config.get("task") in TASKS:
+        config["objective"] = objective_of(convention_of(dataset.get("name"), config["task"]))
+    return config
 
 
 def task_overrides(hydra_config: Any) -> list[str]:
@@ -45,7 +60,7 @@ def sweep_name(overrides: Sequence[str]) -> str:
     rest = sorted(
         o
         for o in overrides
-        if "=" in o and not o.startswith(("sweeps=", "hydra", "tracker", "outputs=", "trainer.device="))
+        if "=" in o and not o.startswith(("sweeps=", "hydra", "tracker", "outputs=", "plugins=", "trainer.device="))
     )
     if named and not rest:
         return named

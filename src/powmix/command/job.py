@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from powmix import plugins
 from powmix.command.composition import plain, register_resolvers, task_overrides
 from powmix.command.exits import leave
 from powmix.command.validation import check_config
@@ -27,6 +28,8 @@ log = logging.getLogger("powmix")
 def job(composed: DictConfig) -> float:
     """One variant, all its seeds; returns the objective (the mean over seeds of the validation metric)."""
     register_resolvers()
+    plugins.load_installed()
+    plugins.load(composed.plugins)  # a worker process has none yet
     hydra_config = HydraConfig.get()
     config = plain(composed)
     if hydra_config.mode == RunMode.MULTIRUN:

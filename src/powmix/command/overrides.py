@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -22,7 +23,7 @@ from powmix.command.validation import NULLABLE, check_config, check_overrides
 from powmix.mistakes import nearest
 from powmix.places import CONF
 
-UNCHECKED = ("hydra", "trial")
+UNCHECKED = ("hydra", "trial", "plugins")
 PATHS = ("dataset.path", "dataset.text_encoder", "model.text.pretrained", "outputs", "hydra.run.dir", "hydra.sweep.dir")
 GROUPS = ("dataset", "model", "protocol", "trainer", "mixer", "tracker", "recipe", "ablation", "sweeps")
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, TypeError)
@@ -66,7 +67,7 @@ def with_quoted_paths(overrides: Sequence[str]) -> list[str]:
     return [quoted(text) for text in overrides]
 
 
-def deferred(overrides: Sequence[str]) -> list[str]:
+def deferred(overrides: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
     """A multirun's overrides, those beneath a swept group as a choice of one: only its jobs know their keys.
 
     Hydra composes once before it sweeps, without the swept groups, and would refuse `model.text.pretrained=minilm`
@@ -74,7 +75,7 @@ def deferred(overrides: Sequence[str]) -> list[str]:
     """
     parser = OverridesParser.create()
     parsed = parser.parse_overrides(list(overrides))
-    swept = {*_preset_groups(overrides), *(o.key_or_group for o in parsed if o.is_sweep_override())}
+    swept = {*_preset_groups(overrides, folders), *(o.key_or_group for o in parsed if o.is_sweep_override())}
 
     def waits(text: str) -> bool:
         override = parser.parse_override(text)
@@ -85,24 +86,32 @@ def deferred(overrides: Sequence[str]) -> list[str]:
     return ["=choice(".join(text.split("=", 1)) + ")" if waits(text) else text for text in overrides]
 
 
-def check_command(overrides: Sequence[str]) -> list[str]:
-    """The mistakes of a command line's overrides, sweeps included: every swept value is checked, not their product."""
+def check_command(overrides: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
+    """The mistakes of a command line's overrides, sweeps included: every swept value is checked, not their product.
+
+    folders: users' own config folders, as Hydra's search path has them (`file://...`).
+    """
     with initialize_config_dir(str(CONF)):
-        found = _mistakes(overrides, GlobalHydra.instance().config_loader())
+        loader = GlobalHydra.instance().config_loader()
+        for folder in folders:
+            loader.config_search_path.append("command-line", folder)
+        loader.repository.initialize_sources(loader.config_search_path)
+        found = _mistakes(overrides, loader, folders)
         return list(dict.fromkeys([*check_overrides(overrides, GROUPS), *found]))
 
 
-def _preset_groups(overrides: Sequence[str]) -> dict[str, str]:
+def _preset_groups(overrides: Sequence[str], folders: Sequence[str] = ()) -> dict[str, str]:
     """The groups that the command's preset (`sweeps=table2`) sweeps, less those the command itself chooses."""
     named = dict(text.split("=", 1) for text in overrides if "=" in text)
-    path = CONF / "sweeps" / f"{named.get('sweeps')}.yaml"
-    preset = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
+    places = [CONF, *(Path(folder.removeprefix("file://")) for folder in folders)]
+    paths = [place / "sweeps" / f"{named.get('sweeps')}.yaml" for place in places]
+    preset = next((yaml.safe_load(path.read_text("utf-8")) for path in paths if path.is_file()), {})
     params = preset.get("hydra", {}).get("sweeper", {}).get("params") or {}
     return {key: str(value) for key, value in params.items() if "." not in key and key not in named}
 
 
-def _mistakes(overrides: Sequence[str], loader: Any) -> Iterator[str]:
-    preset = [f"{group}={options}" for group, options in _preset_groups(overrides).items()]
+def _mistakes(overrides: Sequence[str], loader: Any, folders: Sequence[str]) -> Iterator[str]:
+    preset = [f"{group}={options}" for group, options in _preset_groups(overrides, folders).items()]
     parser, given = OverridesParser.create(loader), []
     for text in [*overrides, *preset]:
         try:

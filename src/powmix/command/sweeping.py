@@ -1,19 +1,35 @@
 """A comparison's jobs: the product of the swept values, and beside it jobs without what those values are about.
 
+Hydra's default sweeper here.
+
 A sweep over options of a mixer needs its line without mixing, which is no point of the product:
 
     hydra/sweeper: comparison
     hydra.sweeper.params:   {mixer.n_out: "64,256"}
     hydra.sweeper.baseline: [mixer=none]
+
+With `seeds=until_decided` all jobs are run with a few seeds, then those that are not yet decided against their baseline
+with more, until all are or have the most that `until.seeds` allows. What an earlier round trained is found again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+
+from powmix.command.sweep_progress import SweepProgress
+from powmix.runs.identity import UNTIL_DECIDED, seed_list
+
+FIRST = 5
+"""Seeds of the first round: no verdict is given on fewer."""
 
 
 class ComparisonSweeper(BasicSweeper):
@@ -32,6 +48,101 @@ class ComparisonSweeper(BasicSweeper):
         [grid] = BasicSweeper.split_arguments(overrides, None)
         jobs = [*beside(grid, self.baseline), *grid] if self.baseline else grid
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+
+    def sweep(self, arguments: list[str]) -> list[Any]:
+        """Runs all jobs, or with `seeds=until_decided` as many rounds of them as it takes; what each job returned."""
+        words = [*self._parse_config(), *arguments]
+        overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
+        batches = self.split_arguments(overrides, self.max_batch_size)
+        told = {text.partition("=")[0]: text.partition("=")[2] for text in words}
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs = [job for batch in batches for job in batch]
+        self.validate_batch_is_legal(jobs)
+        if told.get("seeds", self.config.seeds) == UNTIL_DECIDED:
+            return self._until_decided(folder, jobs)
+        returned, first = [], 0
+        with self._progress(folder, jobs):
+            for batch in batches:
+                returned.append(self._launch(batch, first))
+                first += len(batch)
+        return returned
+
+    def _until_decided(self, folder: Path, jobs: list[list[str]]) -> list[Any]:
+        until, returned = self.config.until, []
+        jobs = [[text for text in job if not text.startswith("seeds=")] for job in jobs]
+        open_jobs, counts = set(range(len(jobs))), [0] * len(jobs)
+        for n in rounds(until.seeds):
+            counts = [n if number in open_jobs else count for number, count in enumerate(counts)]
+            batch = [[*job, f"seeds={count}"] for job, count in zip(jobs, counts)]
+            with self._progress(folder, batch):
+                returned.append(self._launch(batch, 0))
+            open_jobs = look(folder, until, n)
+            if not open_jobs:
+                break
+        return returned
+
+    def _launch(self, batch: list[list[str]], first: int) -> Any:
+        results = self.launcher.launch(batch, initial_job_idx=first)
+        for result in results:
+            _ = result.return_value  # raises what stopped the job
+        return results
+
+    def _progress(self, folder: Path, jobs: list[list[str]]) -> SweepProgress:
+        shared = set.intersection(*map(set, jobs))
+        labels = [" ".join(text for text in job if text not in shared) for job in jobs]
+        told = [{text.partition("=")[0]: text.partition("=")[2] for text in job}.get("seeds") for job in jobs]
+        seeds = [self.config.seeds if text is None else yaml.safe_load(text) for text in told]
+        return SweepProgress(folder, labels, [seed_list(one) for one in seeds])
+
+
+def rounds(most: int) -> Iterator[int]:
+    """How many seeds each round has: FIRST, then a fifth more each time, `most` in the end."""
+    n = min(FIRST, most)
+    while n < most:
+        yield n
+        n = min(most, n + max(1, math.ceil(n / 5)))
+    yield n
+
+
+def look(folder: Path, until: Any, n: int) -> set[int]:
+    """The jobs of a sweep that need more than n seeds; what is decided is written into sweep.json.
+
+    A job is open while its comparison is undecided, a baseline while any comparison with it is. Every comparison is
+    tested at the level divided by their number, so that all of them together are wrong with probability 5 %.
+    """
+    from powmix.metrics.sequential import Sequential
+    from powmix.metrics.statistics import ALPHA
+    from powmix.report.table import build
+    from powmix.report.verdict import region
+    from powmix.runs import collection
+    from powmix.runs.records import read_jobs, write_sweep
+
+    table = build(collection.read([folder]).records)
+    rows = [row for row in table.rows if row.baseline is not None and not row.is_baseline]
+    found, wanted = [], set()
+    for row in rows:
+        plan = Sequential(until.effect, region(table.main, row, table), most=until.seeds, alpha=ALPHA / len(rows))
+        own, base = (record.values(table.main.key, until.split) for record in (row.record, row.baseline))
+        differences = [own[seed] - base[seed] for seed in seed_list(n) if seed in own and seed in base]
+        if not differences:
+            continue
+        seen = plan.look(differences, table.main.higher_is_better)
+        found.append({"run": row.record.signature, "label": row.label, "place": row.place, **asdict(seen)})
+        if not plan.finished(differences):
+            wanted |= {row.record.folder.resolve(), row.baseline.folder.resolve()}
+    write_sweep(
+        folder,
+        until={
+            "split": until.split,
+            "metric": table.main.key,
+            "effect": until.effect,
+            "most": until.seeds,
+            "looks": found,
+        },
+    )
+    runs = {number: (folder / job["run"]).resolve() for number, job in read_jobs(folder).items() if job.get("run")}
+    return {number for number, run in runs.items() if run in wanted}
 
 
 def beside(grid: Sequence[Sequence[str]], baseline: Sequence[str]) -> list[list[str]]:

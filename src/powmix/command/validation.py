@@ -11,44 +11,67 @@ from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
 from powmix.data.encoders import check_encoder
-from powmix.data.options import mistakes as dataset_mistakes
-from powmix.metrics.columns import keys
-from powmix.mistakes import TEXT, Rule, broken, choice, is_count, nearest, optional, unknown
-from powmix.mixing.options import mistakes as mixer_mistakes
-from powmix.models.options import mistakes as model_mistakes
-from powmix.training.settings import TASKS, Settings
+from powmix.data.registry import convention_of
+from powmix.data.registry import mistakes as dataset_mistakes
+from powmix.metrics.columns import TASKS, keys
+from powmix.mistakes import RATE, TEXT, Rule, broken, choice, is_count, is_list, is_number, nearest, optional, unknown
+from powmix.mixing.registry import option_mistakes as mixer_mistakes
+from powmix.models.registry import mistakes as model_mistakes
+from powmix.runs.identity import UNTIL_DECIDED
+from powmix.training.settings import VARY, Settings
 
 
 def _are_seeds(value: Any) -> bool:
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if is_list(value):
         return len(value) > 0 and all(map(is_count, value)) and len(set(value)) == len(value)
     return is_count(value, 1) and value <= MOST_SEEDS
 
 
 MOST_SEEDS = 100_000
 ROOT: dict[str, Rule] = {
-    "task": choice(*TASKS),
-    "seeds": Rule(_are_seeds, f"how many (1 .. {MOST_SEEDS}), or a list of different seeds >= 0"),
+    "task": choice("auto", *TASKS),
+    "seeds": Rule(
+        lambda value: value == UNTIL_DECIDED or _are_seeds(value),
+        f"how many (1 .. {MOST_SEEDS}), a list of different seeds >= 0, or {UNTIL_DECIDED}",
+        (UNTIL_DECIDED,),
+    ),
     "objective": TEXT,
     "analyses": Rule(
-        lambda value: (
-            isinstance(value, Sequence)
-            and not isinstance(value, str)
-            and all(isinstance(name, str) and name in (*ANALYSES, "all") for name in value)
-        ),
+        lambda value: is_list(value) and all(isinstance(name, str) and name in (*ANALYSES, "all") for name in value),
         f"a list of {', '.join(ANALYSES)}, all",
     ),
     "threads": Rule(lambda value: is_count(value, 1) and value <= 1024, "a whole number within [1, 1024]"),
     "outputs": TEXT,
+    "plugins": Rule(is_list, "a list of .py files and modules"),
+    "vary": VARY,
+    "label_smoothing": RATE,
     "sweep": optional(TEXT),
 }
-SECTIONS = ("dataset", "model", "protocol", "trainer", "mixer", "tracker", "optimizer", "schedule", "loss", "trial")
+UNTIL: dict[str, Rule] = {
+    "seeds": Rule(lambda value: is_count(value, 5) and value <= 10_000, "a whole number within [5, 10000]"),
+    "effect": Rule(lambda value: is_number(value) and 0.01 <= value <= 100, "a number within [0.01, 100]"),
+    "split": choice("validation", "test"),
+}
+"""What `seeds=until_decided` goes by."""
+SECTIONS = (
+    "dataset",
+    "model",
+    "protocol",
+    "trainer",
+    "mixer",
+    "tracker",
+    "optimizer",
+    "schedule",
+    "loss",
+    "until",
+    "trial",
+)
 TRACKER: dict[str, Rule] = {
     "name": TEXT,
     "project": TEXT,
     "entity": optional(TEXT),
     "mode": choice("auto", "online", "offline"),
-    "tags": Rule(lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
+    "tags": Rule(is_list, "a list"),
 }
 
 
@@ -84,14 +107,15 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[
     found += [f"{name} must be a section, got {config[name]!r}" for name in wrong]
     if missing or wrong:
         return found
+    found += [*unknown(config["until"], UNTIL, "option of until"), *broken(UNTIL, config["until"], "until.")]
     found += [*dataset_mistakes(config["dataset"]), *_model(config["model"]), *_tracker(config["tracker"])]
-    found += [*mixer_mistakes(config["mixer"], "mixer."), *_training(config)]
+    found += [*mixer_mistakes(config["mixer"]), *_training(config)]
     return [*found, *_relations(config, choices)]
 
 
 def _training(config: Mapping[str, Any]) -> Iterator[str]:
     """What the training room says of its sections."""
-    if ROOT["task"].allows(config["task"]):
+    if config["task"] in TASKS:
         names = ("trainer", "optimizer", "schedule", "loss", "task", "protocol")
         try:
             Settings.from_config(**{name: config[name] for name in names})
@@ -119,7 +143,6 @@ def _relations(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterato
     task, mixer = config["task"], config["mixer"]["name"]
     if choices.get("ablation") and mixer != "powmix":
         yield f"ablation={choices['ablation']}: an ablation removes a part of PowMix, but mixer={mixer}"
-    convention = "sims" if config["dataset"]["name"] == "sims" else "mosi"
-    metrics = keys("classification" if task == "classification" else convention)
-    if config["objective"] not in metrics:
+    metrics = keys(convention_of(config["dataset"]["name"], task)) if task in TASKS else ()
+    if metrics and config["objective"] not in metrics:
         yield f"objective must be a validation metric ({', '.join(metrics)}), got {config['objective']!r}"

@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 _loaded: dict[str, Splits] = {}
 
 
-def load(dataset: Mapping[str, Any], needs: Sequence[str], task: Task = "regression") -> Splits:
+def load(
+    dataset: Mapping[str, Any], needs: Sequence[str], task: Task = "regression", seed: int | None = None
+) -> Splits:
     """The dataset with what a model needs of it, on the CPU; memory-mapped where it came from a file.
 
     dataset: `name` (synthetic, mosi, mosei, sims), `fraction` of the training split with its `fraction_seed`, and

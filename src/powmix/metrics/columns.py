@@ -134,3 +134,10 @@ def convention(keys: Collection[str]) -> str:
     if "Accuracy" in keys:
         return "classification"
     return "sims" if "Mult_acc_3" in keys else "mosi"
+
+
+TASKS = {"regression": ("mosi", "sims"), "classification": ("classification",)}
+
+
+def objective_of(convention):
+    return {"classification": "Accuracy"}.get(convention, "MAE")

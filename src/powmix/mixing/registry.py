@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from powmix.mistakes import check_one_of, refuse, unknown
-from powmix.mixing.options import mistakes
+from powmix.mistakes import broken, check_one_of, options_of, refuse, taken, unknown
+from powmix.mixing.options import RULES, mistakes
 
 if TYPE_CHECKING:
     from powmix.mixing.mixer import Mixer
 
 
 class Row(NamedTuple):
-    """Where a mixer's class is, and how tables and figures show it. title: in words. colour: in hexadecimal."""
+    """Where a mixer's class is, and how tables and figures show it. title: in words. colour: in hexadecimal, or None.
+
+    kind: the class itself, of a mixer that a user registered; its module is the user's.
+    """
 
     module: str
     class_name: str
     title: str
-    colour: str
+    colour: str | None
+    kind: type[Mixer] | None = None
 
 
 MIXERS = {
@@ -36,19 +40,50 @@ MIXERS = {
 
 
 TITLES = {name: row.title for name, row in MIXERS.items()}
-COLOURS = {name: row.colour for name, row in MIXERS.items()}
+COLOURS = {name: row.colour for name, row in MIXERS.items() if row.colour}
+
+
+def register(name: str, kind: type[Mixer], title: str | None = None) -> None:
+    """Makes a class of mixers known under a name, to Python and to the command line: `mixer=NAME`.
+
+    kind: a subclass of Mixer whose options are its fields, with defaults; it becomes a dataclass if it is none yet.
+    ValueError for a name that is taken, and for a class that is no Mixer.
+    """
+    from powmix.mixing.mixer import Mixer
+
+    if not (isinstance(kind, type) and issubclass(kind, Mixer)):
+        raise ValueError(f"mixer {name}: expected a subclass of powmix.Mixer, got {kind!r}")
+    refuse(taken("mixer", name, kind, MIXERS.get(name)))
+    kind = kind if "__dataclass_fields__" in vars(kind) else dataclass(eq=False)(kind)
+    options_of(kind)
+    MIXERS[name] = Row(kind.__module__, kind.__qualname__, title or name, None, kind)
+    TITLES[name] = MIXERS[name].title
 
 
 def mixer_class(name: str) -> type[Mixer]:
     """The class of a mixer. ValueError for an unknown name."""
     check_one_of("mixer", name, MIXERS)
     row = MIXERS[name]
-    return getattr(import_module(row.module), row.class_name)
+    return row.kind or getattr(import_module(row.module), row.class_name)
 
 
 def defaults(name: str) -> dict[str, Any]:
     """A mixer's options with their defaults."""
-    return {option.name: option.default for option in inspect.signature(mixer_class(name)).parameters.values()}
+    return options_of(mixer_class(name)).defaults
+
+
+def option_mistakes(section: Mapping[str, Any], prefix: str = "mixer.") -> list[str]:
+    """What is wrong with a mixer's section of a configuration, a sentence each; a registered mixer's types, too."""
+    row = MIXERS.get(section.get("name"))
+    own = options_of(row.kind) if row and row.kind else None
+    return [
+        *(
+            unknown([key for key in section if key != "name"], own.defaults, f"option of {section['name']}")
+            if own
+            else ()
+        ),
+        *broken({**(own.rules if own else {}), **RULES}, section, prefix),
+    ]
 
 
 def build(name: str, options: Mapping[str, Any]) -> Mixer:

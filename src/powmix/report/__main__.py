@@ -3,10 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from powmix.mistakes import Parser, broken, choice
+from powmix.mistakes import POSITIVE, Parser, broken, choice, refuse
 
 if TYPE_CHECKING:
     from powmix.report.claims import Checked
@@ -34,6 +35,13 @@ def parser() -> Parser:
         "--paper-file", type=Path, metavar="FILE", help="published numbers from another file than paper.yaml"
     )
     made.add_argument("--metric", help="metric of summaries and figures (default: the runs' objective, on test)")
+    made.add_argument(
+        "--rope",
+        action="append",
+        default=[],
+        metavar="METRIC=R",
+        help="verdicts: differences up to R do not matter, in the table's units (MAE=0.05, Acc-2=0.5); may be repeated",
+    )
     made.add_argument(
         "--figures",
         default="all",
@@ -65,7 +73,7 @@ def _report(options: argparse.Namespace) -> None:
         _draw_free(entries, options.out or DEFAULT_OUT)
         return
     found = collection.read(options.paths)
-    table = build(found.records, _metric(options.metric, found))
+    table = replace(build(found.records, _metric(options.metric, found)), regions=_regions(options.rope, found))
     tuned = published.tuned(found.sweeps)
     known = None
     if options.paper or options.paper_file:
@@ -100,6 +108,23 @@ def _metric(name: str | None, found: "Collection") -> str | None:
     if name.lower() in named:
         return named[name.lower()]
     raise ValueError("; ".join(broken({"metric": choice(*keys)}, {"metric": name})))
+
+
+def _regions(given: Sequence[str], found: "Collection") -> dict[str, float]:
+    """METRIC=R as given -> {key: R as a fraction}; ValueError for an unknown metric, or an R that is not above 0."""
+    from powmix.metrics.columns import metric
+
+    regions = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = number
+        refuse(broken({f"--rope {name}": POSITIVE}, {f"--rope {name}": value}))
+        key = _metric(name, found)
+        regions[key] = value / metric(key).scale
+    return regions
 
 
 def _default_out(paths: Sequence[Path], found: "Collection") -> Path:

@@ -17,7 +17,7 @@ from statistics import fmean
 from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import Comparison, compare, correct
 from powmix.report.table import Row, Table
-from powmix.report.verdict import judge, show_interval
+from powmix.report.verdict import judge, region, show_interval
 from powmix.runs.records import Record
 
 KINDS = {"noise": ("aligned", "independent"), "dominance": ("drop", "mean")}
@@ -78,7 +78,7 @@ def sentences(table: Table) -> list[str]:
         sentence
         for name in QUESTIONS
         for title, rows in analysed(table, name).items()
-        if (sentence := _sentence(name, title, rows, QUESTIONS[name].metric or table.main))
+        if (sentence := _sentence(name, title, rows, QUESTIONS[name].metric or table.main, table))
     ]
 
 
@@ -95,7 +95,7 @@ def answer(record: Record, name: str, m: Metric) -> dict[int, float]:
     return by_seed(record, name, m.key)
 
 
-def _sentence(name: str, title: str, rows: Sequence[Row], m: Metric) -> str:
+def _sentence(name: str, title: str, rows: Sequence[Row], m: Metric, table: Table) -> str:
     pairs = [
         (row, compare(answer(row.record, name, m), answer(row.baseline, name, m), m.higher_is_better))
         for row in rows
@@ -103,12 +103,12 @@ def _sentence(name: str, title: str, rows: Sequence[Row], m: Metric) -> str:
     ]
     compared = correct([comparison for _, comparison in pairs])
     tests = sum(c is not None and c.p_t is not None for c in compared)
-    parts = [_against(row, c, m, tests) for (row, _), c in zip(pairs, compared) if c]
+    parts = [_against(row, c, m, tests, region(m, row, table)) for (row, _), c in zip(pairs, compared) if c]
     label = m.label if QUESTIONS[name].metric else f"test {m.label}"
     return f"{QUESTIONS[name].subject} ({title}), {label} against no mixing: {'; '.join(parts)}." if parts else ""
 
 
-def _against(row: Row, c: Comparison, m: Metric, tests: int) -> str:
+def _against(row: Row, c: Comparison, m: Metric, tests: int, r: float | None) -> str:
     interval = f" {show_interval(c, m)}" if c.ci else ""
-    judgement = judge(c, m, tests, "this analysis'")[1].rstrip(".")
+    judgement = judge(c, m, tests, r, "this analysis'")[1].rstrip(".")
     return f"{row.label} {m.show_difference(c.difference)}{interval}, {judgement[0].lower()}{judgement[1:]}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from powmix.metrics.columns import Metric, metric
 from powmix.report import analyses, formats, terminal
 from powmix.report.claims import Checked
 from powmix.report.paper_tables import needs, paper_tables
@@ -11,7 +12,7 @@ from powmix.report.table import Table, build
 from powmix.report.verdict import summaries
 from powmix.runs import collection
 from powmix.runs.collection import Collection, Failure
-from powmix.runs.files import replacing
+from powmix.runs.files import read_json, replacing
 
 
 def write_comparison(sweep_folder: Path, color: bool = False, width: int | None = None) -> str:
@@ -22,7 +23,7 @@ def write_comparison(sweep_folder: Path, color: bool = False, width: int | None 
     sweep_folder = Path(sweep_folder)
     found = collection.read([sweep_folder])
     table = build(found.records)
-    text = compare(found, table, color, width)
+    text = compare(found, table, color, width) + until_decided(sweep_folder, table)
     write(sweep_folder / "table.md", markdown(sweep_folder.name, found, table))
     write(sweep_folder / "table.csv", formats.wide_csv(table))
     if table.rows:
@@ -30,6 +31,29 @@ def write_comparison(sweep_folder: Path, color: bool = False, width: int | None 
 
         style.save(effects.draw(table), sweep_folder, "comparison")
     return text
+
+
+def until_decided(sweep_folder: Path, table: Table) -> str:
+    """What a sweep that added seeds until it was decided has decided, a sentence for each comparison; else nothing."""
+    until = (read_json(sweep_folder / "sweep.json") or {}).get("until")
+    if not until or not until["looks"]:
+        return ""
+    m = metric(until["metric"])
+    words = {"same": "no difference that matters", "undecided": f"undecided with {until['most']} seeds"}
+    sentences = [
+        f"{look['label']} ({look['place']}): {words.get(look['decision'], look['decision'])} after {look['n']} seeds; "
+        f"{until['split']} {m.label}, at all times at once within {_interval(look['interval'], m)}, "
+        f"e-value {look['e_value']:.3g}."
+        for look in until["looks"]
+    ]
+    note = "Seeds were added until it was decided: these verdicts hold for that, the table's intervals do not."
+    return f"\n{note}\n\n{_bullets(sentences)}"
+
+
+def _interval(bounds: Sequence[float | None], m: Metric) -> str:
+    if None in bounds:
+        return "any bounds"
+    return f"[{m.show_difference(bounds[0])}, {m.show_difference(bounds[1])}]"
 
 
 def compare(

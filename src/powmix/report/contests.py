@@ -2,7 +2,8 @@
 
 A claim is reproduced where every contest was run and every Student's interval of the paired difference lies on the
 claimed side; not reproduced where a contest is significantly the other way (paired t-test at 5 %, Holm's correction
-over the claim); undecided otherwise, with the number of further seeds that a paired t-test with 80 % power would need.
+over the claim); undecided otherwise, and on fewer than MIN_VERDICT seeds, with the number of further seeds that a
+paired t-test with 80 % power would need.
 """
 
 import math
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from powmix.metrics.columns import Metric, metric
-from powmix.metrics.statistics import Comparison, compare, correct, seeds_needed
+from powmix.metrics.statistics import ALPHA, MIN_VERDICT, Comparison, compare, correct, seeds_needed
 from powmix.report.published import Published, PublishedRow, statements
 from powmix.report.table import Row, Table, fraction
-from powmix.report.verdict import ALPHA, show_interval
+from powmix.report.verdict import needs, show_interval
 
 FIGURES = ("Non0_acc_2", "MAE")
 """The metrics of the paper's figures."""
@@ -73,7 +74,7 @@ def decide(contests: Sequence[Contest]) -> Finding:
 
 def undecided(more: float) -> str:
     """`inf`: our own difference does not point the claimed way, and none is printed to plan with."""
-    return f"{UNDECIDED} (needs {'a great many' if math.isinf(more) else f'about {more:.0f}'} more seeds)"
+    return f"{UNDECIDED} ({needs(more)})"
 
 
 def _more(contest: Contest, c: Comparison) -> float:
@@ -81,7 +82,7 @@ def _more(contest: Contest, c: Comparison) -> float:
     difference = contest.published if contest.published is not None else c.difference
     if contest.metric.sign * difference <= 0:
         return math.inf
-    return max(1, seeds_needed(difference, c.std) - c.n) if c.std is not None else max(1, 3 - c.n)
+    return max(seeds_needed(difference, c.std or 0.0), MIN_VERDICT, c.n + 1) - c.n
 
 
 def _gain(contest: Contest, c: Comparison) -> float:
@@ -89,8 +90,8 @@ def _gain(contest: Contest, c: Comparison) -> float:
 
 
 def _bounds(contest: Contest, c: Comparison) -> tuple[float, float]:
-    """Student's interval of the gain; everything where there are too few seeds for one."""
-    if c.ci is None:
+    """Student's interval of the gain; everything where there are too few seeds for a verdict."""
+    if c.ci is None or c.n < MIN_VERDICT:
         return -math.inf, math.inf
     low, high = sorted(contest.metric.sign * bound for bound in c.ci)
     return low, high

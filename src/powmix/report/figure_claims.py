@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from powmix.metrics.columns import Metric, metric
-from powmix.metrics.statistics import Comparison, compare, seeds_needed
+from powmix.metrics.statistics import MIN_VERDICT, Comparison, compare, seeds_needed
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS
 from powmix.report.analyses import KINDS, answer, by_seed, curve
@@ -54,7 +54,7 @@ def slope(runs: Runs) -> Finding:
         return Finding("—", "—", NOT_RUN)
     where, m, c, margin = max(found, key=lambda one: _reach(one[2]) / (one[3] or 1e-12))
     ours = f"{where}: change of slope {m.show_difference(c.difference)}, margin ±{m.show(margin)}"
-    outside = any(c.ci and (c.ci[0] > margin or c.ci[1] < -margin) for _, _, c, margin in found)
+    outside = any(c.ci and c.n >= MIN_VERDICT and (c.ci[0] > margin or c.ci[1] < -margin) for _, _, c, margin in found)
     inside = all(_reach(c) <= margin for _, _, c, margin in found)
     if outside:
         verdict = NOT
@@ -63,8 +63,10 @@ def slope(runs: Runs) -> Finding:
     elif inside:
         verdict = f"{UNDECIDED} (the rest is not run)"
     else:
-        more = [seeds_needed(margin, c.std or 0.0) - c.n for _, _, c, margin in found if _reach(c) > margin]
-        verdict = undecided(max(1, *more, 1))
+        open_ = [(c, margin) for _, _, c, margin in found if _reach(c) > margin]
+        verdict = undecided(
+            max(max(seeds_needed(margin, c.std or 0.0), MIN_VERDICT, c.n + 1) - c.n for c, margin in open_)
+        )
     return Finding(ours, show_interval(c, m), verdict)
 
 
@@ -157,5 +159,5 @@ def _losses(row: Row | None, m: Metric) -> dict[int, float]:
 
 
 def _reach(c: Comparison) -> float:
-    """The end of the interval that is farther from 0."""
-    return max(map(abs, c.ci)) if c.ci else math.inf
+    """The end of the interval that is farther from 0; anything where there are too few seeds for a verdict."""
+    return max(map(abs, c.ci)) if c.ci and c.n >= MIN_VERDICT else math.inf

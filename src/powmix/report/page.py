@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from powmix.metrics.columns import Metric
-from powmix.metrics.statistics import MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
+from powmix.metrics.statistics import ALPHA, MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
 from powmix.report import analyses
 from powmix.report import lines as printed
 from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
@@ -16,10 +16,9 @@ from powmix.report.paper_tables import PaperTable, needs, paper_tables
 from powmix.report.published import Published
 from powmix.report.run_cards import anchor, fallback_table, run_card
 from powmix.report.table import Block, Row, Section, Table
-from powmix.report.verdict import ALPHA, show_interval, verdicts
+from powmix.report.verdict import show_interval, verdicts
 from powmix.runs.collection import Collection, Failure
 
-BADGES = {"helps": "helps", "hurts": "hurts", "worse": "no help", "unclear": "unsure", "unknown": "too few"}
 WIDE = 450  # points above which a figure takes a row of its own
 SHOWN = 12  # sentences before the rest is folded
 
@@ -130,7 +129,7 @@ def _verdicts(table: Table) -> str:
 def _verdict(row: Row, kind: str, sentence: str) -> str:
     name = f'<a href="#{anchor(row.record)}">{escape(row.label)}</a>'
     rest = escape(sentence.removeprefix(row.label))
-    return f'<li><span class="badge {kind}">{BADGES[kind]}</span><span>{name}{rest}</span></li>'
+    return f'<li><span class="badge {kind}">{kind}</span><span>{name}{rest}</span></li>'
 
 
 def _section(section: Section, published: Published | None) -> str:

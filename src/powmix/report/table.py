@@ -6,7 +6,7 @@ trained most alike otherwise. Renderers (`terminal`, `formats`, `page`) only pri
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from powmix.metrics.columns import COLUMNS, DATASETS, Metric, convention, metric
@@ -77,12 +77,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """main: the metric of summaries. asked: it was asked for, so figures draw it alone."""
+    """main: the metric of summaries. asked: it was asked for, so figures draw it alone.
+
+    regions: {metric's key: difference that does not matter}, where another was asked for than `verdict.REGIONS`.
+    """
 
     sections: tuple[Section, ...]
     main: Metric
     tests: int = 0
     asked: bool = False
+    regions: Mapping[str, float] = field(default_factory=dict)
 
     def drawn(self, record: Record) -> tuple[Metric, ...]:
         """The metrics that figures draw side by side: the paper's two, Acc-2 and MAE."""

@@ -1,18 +1,29 @@
-"""One sentence per mixer: it helps, it hurts, or these seeds cannot tell it from its baseline."""
+"""One sentence per mixer: better, worse, no difference larger than R, or undecided; docs/verdicts.md says how."""
 
 from collections import defaultdict
 from statistics import fmean
 
-from powmix.metrics.columns import Metric
-from powmix.metrics.statistics import MIN_INTERVAL, Comparison
+from powmix.metrics.columns import Metric, convention
+from powmix.metrics.statistics import ALPHA, MIN_VERDICT, Comparison, seeds_needed, seeds_to_equate
 from powmix.report.table import Row, Table
 
-ALPHA = 0.05
 FEW = 6
+MOST = 1000
+"""More seeds than that are called `more than 1,000`."""
+
+SHARE = 0.01
+REGIONS = {
+    "mosi": {"MAE": 0.02, "Corr": 0.02},  # labels in -3..3
+    "sims": {"MAE": 0.007, "Corr": 0.02},  # labels in -1..1
+}
+"""R by a dataset's convention: differences up to R do not matter. SHARE: of every accuracy and F1, one point of 100.
+
+MAE: a three-hundredth of the labels' range. A metric without R has no verdict of equality, save of equal values.
+"""
 
 
 def verdicts(table: Table) -> list[tuple[Row, str, str]]:
-    """(row, kind, sentence) of every row that has a baseline; kind is helps | unclear | worse | hurts | unknown."""
+    """(row, kind, sentence) of every row that has a baseline; kind: better | worse | same | undecided | unknown."""
     found = []
     for section in table.sections:
         for block in section.blocks:
@@ -41,6 +52,13 @@ def _validation(row: Row, m: Metric) -> float:
     return m.sign * fmean(values) if values else float("-inf")
 
 
+def region(m: Metric, row: Row, table: Table) -> float | None:
+    """R of a metric, in the units of its values: as asked for (`Table.regions`), else the default, or None."""
+    if m.key in table.regions:
+        return table.regions[m.key]
+    return SHARE if m.scale == 100 else REGIONS.get(convention(row.record.seeds[0].test), {}).get(m.key)
+
+
 def _verdict(row: Row, table: Table, place: str) -> tuple[str, str]:
     m, cell = table.main, row.cells.get(table.main.key)
     subject = f"{row.label} ({place})"
@@ -48,7 +66,7 @@ def _verdict(row: Row, table: Table, place: str) -> tuple[str, str]:
         return "unknown", f"{subject}: no baseline (mixer=none) to compare with."
     if cell is None or cell.comparison is None:
         return "unknown", f"{subject}: no seed in common with its baseline, so nothing can be said."
-    kind, judgement = judge(cell.comparison, m, table.tests)
+    kind, judgement = judge(cell.comparison, m, table.tests, region(m, row, table))
     return kind, f"{subject}: {evidence(cell.comparison, m)}. {judgement}"
 
 
@@ -62,22 +80,41 @@ def show_interval(c: Comparison, m: Metric) -> str:
     return f"[{m.show_difference(c.ci[0])}, {m.show_difference(c.ci[1])}]" if c.ci else "—"
 
 
-def judge(c: Comparison, m: Metric, tests: int, family: str = "the table's") -> tuple[str, str]:
-    """What the paired comparison allows to say, in words."""
-    gain = m.sign * c.difference
-    if c.n < MIN_INTERVAL or c.ci is None:
-        return "unknown", f"Too few paired seeds to tell ({c.n}; at least {MIN_INTERVAL})."
+def judge(c: Comparison, m: Metric, tests: int, r: float | None, family: str = "the table's") -> tuple[str, str]:
+    """What the paired comparison allows to say: (kind, a sentence).
+
+    tests: how many Holm's correction is over. r: differences up to it do not matter, in the units of the values.
+    """
+    if c.n < MIN_VERDICT or c.ci is None:
+        return "undecided", f"Undecided: {needs(further(c, tests, r))} (no verdict on fewer than {MIN_VERDICT})."
+    if c.ci == (0.0, 0.0):
+        return "same", "It equals the baseline on every seed."
     low, high = sorted(m.sign * bound for bound in c.ci)
-    if low == high == 0:
-        return "unclear", "It equals the baseline on every seed."
-    if low > 0 or high < 0:
-        kind, verb = ("helps", "help") if low > 0 else ("hurts", "hurt")
-        if c.p_t_holm is not None and c.p_t_holm >= ALPHA:
-            return "unclear", (
-                f"It seems to {verb}, but not surely: after Holm's correction over {family} {tests} tests "
-                f"p = {c.p_t_holm:.2g}."
-            )
-        return kind, f"It {kind}."
-    if gain > 0:
-        return "unclear", "Better on average, but the interval includes 0: no help is shown."
-    return "worse", "It does not help." if gain < 0 else "It makes no difference on average."
+    apart, same = low > 0 or high < 0, r is not None and c.within(r)
+    if apart and (c.p_t_holm is None or c.p_t_holm < ALPHA):
+        kind = "better" if low > 0 else "worse"
+        return kind, f"It is {kind}, by less than {m.show(r)}." if same else f"It is {kind}."
+    if same:
+        return "same", f"No difference larger than {m.show(r)} (the 90% CI lies within it)."
+    after = f" (p = {c.p_t_holm:.2g} after Holm's correction over {family} {tests} tests)" if apart else ""
+    return "undecided", f"Undecided: {needs(further(c, tests, r))}{after}."
+
+
+def further(c: Comparison, tests: int, r: float | None) -> float:
+    """How many more seeds a verdict takes with 80 % power, if the difference and its std are as observed.
+
+    The lesser of two numbers: with which the difference is found at the level that Holm's correction leaves the
+    smallest of `tests` p-values, and with which it is shown to be smaller than r.
+    """
+    if not c.std:  # one seed, or equal differences: only their number is missing
+        return MIN_VERDICT - c.n
+    apart = seeds_needed(c.difference, c.std, ALPHA / max(tests, 1))
+    equal = seeds_to_equate(c.difference, c.std, r) if r is not None else apart
+    return max(min(apart, equal), MIN_VERDICT, c.n + 1) - c.n
+
+
+def needs(more: float) -> str:
+    """`needs about 12 more seeds`, or `needs more than 1,000 more seeds`."""
+    if more > MOST:
+        return f"needs more than {MOST:,} more seeds"
+    return f"needs about {more:.0f} more seed{'s' * (more != 1)}"

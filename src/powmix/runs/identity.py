@@ -20,7 +20,11 @@ NOT_SCIENCE = {
     "protocol": ("name",),
 }
 """Keys of those sections that decide no number."""
+UNLESS_NONE = ("label_smoothing", "vary")
+"""Keys that decide numbers where they are set."""
 DEFAULT_SEED = 1111
+UNTIL_DECIDED = "until_decided"
+"""`seeds=until_decided`: a comparison adds seeds until it is decided (command/sweeping.py)."""
 
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,6 +36,7 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
         for section in SCIENCE
     }
     chosen["dataset"]["source"] = source(config["dataset"])
+    chosen |= {key: config[key] for key in UNLESS_NONE if config.get(key)}
     if chosen["mixer"]["name"] == "none":
         chosen["mixer"] = {"name": "none"}
     return chosen

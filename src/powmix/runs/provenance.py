@@ -16,13 +16,14 @@ from powmix.places import CLONE
 PACKAGES = ("powmix", "torch", "numpy", "hydra-core", "optuna", "transformers", "wandb")
 
 
-def provenance(device: str, dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Git commit, package versions, device, time, and what `dataset` tells of the data."""
+def provenance(device: str, dataset: Mapping[str, Any], plugins: Mapping[str, str]) -> dict[str, Any]:
+    """Git commit, package versions, device, time, what `dataset` tells of the data, the plugins' SHA-256 by name."""
     return {
         "git": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "versions": {"python": platform.python_version(), **_versions()},
         "dataset": dict(dataset),
+        "plugins": dict(plugins),
         "device": device,
         "created": now(),
     }

@@ -1,4 +1,7 @@
-"""The options of `hydra/sweeper=optuna_study`, its pruners and the staged sampler, for Hydra's config store."""
+"""The options of `hydra/sweeper=optuna_study`, its pruners and the staged sampler, for Hydra's config store.
+
+They are for any Hydra application. What powmix sets otherwise is in conf/hydra/sweeper/optuna_study.yaml.
+"""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +23,13 @@ RULES: dict[str, Rule] = {
     "direction": optional(choice("minimize", "maximize")),
 }
 """What each option of the sweeper may be."""
+
+STUDY: dict[str, Any] = {
+    "defaults": [{"sampler": "tpe"}, {"pruner": "none"}, "study/options@_here_", {"/hydra/sweep@_global_": "by_study"}]
+}
+"""`hydra/sweeper=optuna_study` in any application."""
+FOLDER = "multirun/${hydra.sweeper.study_name}"
+"""A sweep's folder where the application names none: the same for the same study. Hydra's own is named by the time."""
 
 
 @dataclass
@@ -73,12 +83,11 @@ class StudySweeperConf:
     """See docs/search.md for each option."""
 
     _target_: str = "powmix.search.sweeper.StudySweeper"
-    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "none"}])
 
     sampler: Any = MISSING
     pruner: Any = MISSING
 
-    # minimize, maximize, or null: what the metric named by `objective` in the configuration asks for
+    # minimize, maximize, or null: what the application's objective asks for (minimize unless it says otherwise)
     direction: str | None = None
 
     # null: the journal file study.journal in the sweep's folder; a path: a journal file there;
@@ -86,7 +95,7 @@ class StudySweeperConf:
     storage: str | None = None
 
     # null: the name of the sweep's folder
-    study_name: str | None = None
+    study_name: str | None = "${hydra.job.name}"
 
     # finished trials (complete, pruned or failed) of all processes and all commands together
     n_trials: int = 20
@@ -118,22 +127,15 @@ class StudySweeperConf:
     custom_search_space: Any = None
 
     # keys that may differ between two commands on one study
-    ignored: list[str] = field(
-        default_factory=lambda: [
-            "hydra",
-            "sweep",
-            "trial",
-            "tracker",
-            "threads",
-            "trainer.device",
-        ]
-    )
+    ignored: list[str] = field(default_factory=list)
 
 
 def register() -> None:
     """Make `hydra/sweeper=optuna_study`, `hydra/sweeper/pruner=...` and `hydra/sweeper/sampler=staged` known."""
     store = partial(ConfigStore.instance().store, provider="powmix", replace=True)  # a worker process registers again
-    store(group="hydra/sweeper", name="optuna_study", node=StudySweeperConf)
+    store(group="hydra/sweeper", name="optuna_study", node=STUDY)
+    store(group="hydra/sweeper/study", name="options", node=StudySweeperConf)
+    store(group="hydra/sweep", name="by_study", node={"hydra": {"sweep": {"dir": FOLDER}}})
     store(group="hydra/sweeper/sampler", name="staged", node=StagedSamplerConf)
     for pruner in (NoPrunerConf, MedianPrunerConf, HyperbandPrunerConf, WilcoxonPrunerConf):
         store(group="hydra/sweeper/pruner", name=pruner.name, node=pruner)

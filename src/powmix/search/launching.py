@@ -24,6 +24,10 @@ DEATHS = "deaths"
 LOST = ("TerminatedWorkerError", "BrokenProcessPool", "UncompletedJobError", "WorkerCrashedError", "NodeDiedError")
 
 
+class SeveralObjectives(ValueError):
+    """The task function returns several values. It is the application's mistake, and every trial would fail by it."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What the study is told; `status` tells the kinds of failure apart."""
@@ -45,7 +49,9 @@ class Outcome:
 
     @classmethod
     def of_value(cls, value: Any) -> "Outcome":
-        """Complete for a finite number, nan for another one, failed for anything else."""
+        """Complete for a finite number, nan for another one, failed for anything else. Errors: SeveralObjectives."""
+        if isinstance(value, tuple | list):
+            raise SeveralObjectives(f"the job returned {value!r}: a study has one objective, a number")
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -69,14 +75,15 @@ class Outcome:
 def launch(launcher: Launcher, trial: Trial, overrides: Sequence[str], max_deaths: int) -> Outcome:
     """Run a trial's job; one whose worker process was lost is launched again, until it has died `max_deaths` times.
 
-    A mistake in the configuration is raised, for every other trial would fail by it, too; so is StorageAway.
+    A mistake in the configuration is raised, for every other trial would fail by it, too; so are
+    SeveralObjectives and StorageAway.
     """
     deaths = trial.user_attrs.get(DEATHS, 0)
     while True:
         try:
             (job,) = launcher.launch([overrides], initial_job_idx=trial.number)
             return Outcome.of(job)
-        except (HydraException, OmegaConfBaseException, StorageAway):
+        except (HydraException, OmegaConfBaseException, StorageAway, SeveralObjectives):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import optuna
 from hydra.core.plugins import Plugins
@@ -17,11 +17,12 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from optuna.trial import Trial
 
 from powmix.command.gpus import list_gpus, n_slots, slot
-from powmix.metrics.columns import direction
 from powmix.mistakes import broken, refuse
 from powmix.search import samplers
+from powmix.search.application import Application
 from powmix.search.config import RULES
 from powmix.search.launching import launch
+from powmix.search.link import HIDDEN
 from powmix.search.reporting import PRUNER
 from powmix.search.space import SearchSpace, differences, key_of, over, suggest
 from powmix.search.storage import (
@@ -35,22 +36,26 @@ from powmix.search.storage import (
     shown,
 )
 from powmix.search.summary import Summary
-from powmix.search.trials import LABEL, OUTSIDE, OVERRIDES, Heartbeat, Trials, id_of
+from powmix.search.trials import FAILED, LABEL, OUTSIDE, OVERRIDES, Heartbeat, Trials, id_of, status_of
 from powmix.search.workers import run_workers
 from powmix.training.interruption import sigterm_as_interrupt
 
 log = logging.getLogger(__name__)
 SPACE, SEED = "space", "seed"
-# Where a storage URL given with its password goes, so that Hydra's records of the jobs hold the variable's name alone.
-HIDDEN = "POWMIX_HIDDEN_STORAGE"
+ANY = Application()
 
 
 class StudySweep(Sweeper):
-    """Hydra's sweeper for one study that many processes share."""
+    """Hydra's sweeper for one study that many processes share.
+
+    `failed`, after the sweep: how many trials have no value (pruned ones have the last that they reported).
+    """
 
     config: DictConfig
+    failed: int
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, application: Application = ANY, **options: Any) -> None:
+        self.application = application
         self.options = OmegaConf.create(options, flags={"allow_objects": True})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -124,9 +129,8 @@ class StudySweep(Sweeper):
             self.n_trials = min(self.n_trials, len(self.given))
 
     @property
-    def _direction(self) -> Literal["minimize", "maximize"]:
-        objective = OmegaConf.select(self.config, "objective")
-        return self.options.direction or (direction(objective) if objective else "minimize")
+    def _direction(self) -> str:
+        return self.options.direction or self.application.direction(self.config)
 
     def _start_study(self) -> None:
         """Create the study or join it; refuse one with another search space."""
@@ -223,13 +227,14 @@ class StudySweep(Sweeper):
     def _overrides(self, trial: Trial, gpu: str | None) -> list[str]:
         """The job's overrides: the command's, the trial's, and the way back to its study."""
         storage = _plain(self.config.hydra.sweeper, resolve=False).get("storage")
-        # An interpolated URL goes on unresolved, so that its password is in no record of the job.
-        url = storage if isinstance(storage, str) and "${" in storage else _quoted(self.url)
-        link = {"study": _quoted(self.study_name), "storage": url, "id": id_of(trial), "number": trial.number}
+        url = _quoted(self.url)
+        if isinstance(storage, str) and "${" in storage:
+            # An interpolated URL goes on unresolved, so that its password is in no record of the job.
+            url, os.environ[HIDDEN] = storage, self.url
         place = [] if gpu is None else [f"++hydra.job.env_set.CUDA_VISIBLE_DEVICES={_quoted(gpu)}"]
         return [
             *over(self.space.fixed, trial.user_attrs[OVERRIDES]),
-            "++trial={" + ",".join(f"{key}:{value}" for key, value in link.items()) + "}",
+            *self.application.link(_quoted(self.study_name), url, id_of(trial), trial.number),
             *place,
         ]
 
@@ -255,11 +260,14 @@ class StudySweep(Sweeper):
         found = patiently(lambda: study.get_trials(deepcopy=False))
         trials = [trial for trial in found if trial.number < self.n_trials and trial.state.is_finished()]
         searched = {*self.space.distributions, "sweep"}
-        base = ["powmix", *(text for text in self.arguments if key_of(text) not in searched)]
-        summary = Summary(study, trials, Path(self.sweep_dir).resolve(), base)
+        fixed = [text for text in self.arguments if key_of(text) not in searched]
+        summary = Summary(
+            study, trials, Path(self.sweep_dir).resolve(), self.application.command(), fixed, self.application.baseline
+        )
         record, lines = patiently(lambda: (summary.record(), summary.lines()))
         OmegaConf.save(OmegaConf.create(record), Path(self.sweep_dir) / "optimization_results.yaml")
         log.info("\n".join(lines))
+        self.failed = sum(status_of(trial) in FAILED for trial in trials)
         if summary.best is None and len(trials) >= self.n_trials:
             raise ValueError(f"study {self.study_name}: none of {len(trials)} trials was completed")
 

@@ -1,4 +1,4 @@
-"""What a search found: the best trial, its folder, the command that reruns it, and whether it beats not mixing."""
+"""What a search found: the best trial, its folder, the command that reruns it, and whether it beats the baseline."""
 
 import shlex
 from collections import Counter
@@ -11,19 +11,25 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from powmix.search.space import over
-from powmix.search.trials import ERROR, LABEL, OVERRIDES, VALUE, status_of
+from powmix.search.trials import ERROR, FAILED, LABEL, OVERRIDES, VALUE, status_of
 
 BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The state of a finished search; `lines()` is what the user reads, `record()` what a program reads."""
+    """The state of a finished search; `lines()` is what the user reads, `record()` what a program reads.
+
+    command, fixed: the words and the overrides that every trial shares; baseline: what the warm start of that name is
+    called, None to compare with none.
+    """
 
     study: Study
     trials: Sequence[FrozenTrial]
     sweep_dir: Path
     command: Sequence[str]
+    fixed: Sequence[str]
+    baseline: str | None
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -55,7 +61,7 @@ class Summary:
     def rerun(self, trial: FrozenTrial) -> str:
         """The command that runs this trial's configuration outside the search."""
         overrides = trial.user_attrs.get(OVERRIDES, [])
-        return shlex.join([self.command[0], *over(self.command[1:], overrides)])
+        return shlex.join([*self.command, *over(self.fixed, overrides)])
 
     def record(self) -> dict:
         """The stock sweeper's `best_params` and `best_value`, and what this one knows beside them."""
@@ -70,17 +76,20 @@ class Summary:
         return self.sweep_dir / str(trial.number)
 
     def _verdict(self, best: FrozenTrial) -> list[str]:
+        name = self.baseline
+        if name is None:
+            return []
         baseline = next((trial for trial in self.trials if _label(trial) == BASELINE), None)
         if baseline is None:
-            return ["not mixing is not among the trials: no word on whether mixing helps"]
+            return [f"{name} is not among the trials: no word on whether mixing helps"]
         value = value_of(baseline)
         if value is None:
-            return [f"not mixing (trial {baseline.number}) did not finish: no word on whether mixing helps"]
+            return [f"{name} (trial {baseline.number}) did not finish: no word on whether mixing helps"]
         if best.number == baseline.number:
-            return [f"not mixing (trial {baseline.number}, {value:.6g}) was not beaten by any trial"]
+            return [f"{name} (trial {baseline.number}, {value:.6g}) was not beaten by any trial"]
         gain = abs(cast(float, value_of(best)) - value)
         return [
-            f"not mixing: trial {baseline.number}, {value:.6g}; the best trial is better by {gain:.3g} on the "
+            f"{name}: trial {baseline.number}, {value:.6g}; the best trial is better by {gain:.3g} on the "
             f"validation objective",
             f"  the best of {len(self.trials)} trials looks better than it is: rerun both with fresh seeds",
         ]
@@ -101,7 +110,7 @@ def _name(trial: FrozenTrial) -> str:
 
 
 def _went_wrong(trial: FrozenTrial) -> bool:
-    return status_of(trial) in ("failed", "nan", "died")
+    return status_of(trial) in FAILED
 
 
 def _first_line(trial: FrozenTrial) -> str:

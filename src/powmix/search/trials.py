@@ -29,6 +29,8 @@ from powmix.search.storage import exclusive, patiently, storage_errors
 log = logging.getLogger(__name__)
 OWNER, BEAT, STATUS, ERROR = "owner", "beat", "status", "error"
 LABEL, OVERRIDES, OUTSIDE, VALUE = "label", "overrides", "outside", "value"
+FAILED = ("failed", "nan", "died")
+"""The ends of a trial that has no value (`status_of`)."""
 
 
 class Trials:

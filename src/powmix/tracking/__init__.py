@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,13 @@ class Listeners(Listener):
 
 
 def chosen(config: Mapping[str, Any], result: Mapping[str, Any], folder: Path) -> list[Listener]:
-    """The listeners that a configuration asks for: bars where a person is looking, lines where not; W&B."""
-    terminal = (ProgressBars if sys.stderr.isatty() else QuietLines)(result["name"], config["objective"])
+    """The listeners that a configuration asks for: bars where a person is looking, lines where not; W&B.
+
+    In a sweep each seed's line goes to the log at level DEBUG: the sweep itself tells how far it is.
+    """
+    in_sweep = result.get("sweep") is not None
+    kind = ProgressBars if sys.stderr.isatty() and not in_sweep else QuietLines
+    terminal = kind(result["name"], result["objective_metric"], logging.DEBUG if in_sweep else logging.INFO)
     if config["tracker"]["name"] != "wandb":
         return [terminal]
     from powmix.tracking.wandb_runs import WandbListener

@@ -14,8 +14,8 @@ log = logging.getLogger("powmix")
 class QuietLines(Listener):
     """One line per finished seed, for logs and pipes."""
 
-    def __init__(self, name: str, metric: str):
-        self.name, self.metric = name, metric
+    def __init__(self, name: str, metric: str, level: int = logging.INFO):
+        self.name, self.metric, self.level = name, metric, level
 
     def on_seed_start(self, seed: int, max_epochs: int) -> None:
         log.debug("%s seed %d: up to %d epochs", self.name, seed, max_epochs)
@@ -25,8 +25,8 @@ class QuietLines(Listener):
 
     def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
         validation, test = (record[split].get(self.metric, float("nan")) for split in ("validation", "test"))
-        log.info(
-            "%s seed %d: %s validation %.3f, test %.3f (best of %d epochs: %d; %.0f s)",
+        log.log(
+            self.level, "%s seed %d: %s validation %.3f, test %.3f (best of %d epochs: %d; %.0f s)",
             self.name, seed, self.metric, validation, test, record["epochs"], record["best_epoch"], record["seconds"],
         )  # fmt: skip
 
@@ -34,8 +34,8 @@ class QuietLines(Listener):
 class ProgressBars(QuietLines):
     """A bar per seed that counts epochs and shows the validation metric; it ends in the quiet line."""
 
-    def __init__(self, name: str, metric: str):
-        super().__init__(name, metric)
+    def __init__(self, name: str, metric: str, level: int = logging.INFO):
+        super().__init__(name, metric, level)
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

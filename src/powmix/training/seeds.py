@@ -6,21 +6,29 @@ switching mixing off changes nothing else. Dropout is drawn where the model comp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-STREAMS = ("init", "shuffle", "dropout", "mixing")
+from powmix.runs.identity import DEFAULT_SEED
+from powmix.training.settings import STREAMS
+
 Built = TypeVar("Built")
 
 
-def stream_seeds(seed: int) -> dict[str, int]:
-    """One 63-bit seed for each stream (numpy's SeedSequence keeps them independent)."""
+def stream_seeds(seed: int, vary: Collection[str] | None = None) -> dict[str, int]:
+    """One 63-bit seed for each stream (numpy's SeedSequence keeps them independent).
+
+    vary: the streams that follow the seed, None for all; the others are as of the default seed, whatever the seed.
+    """
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
+    if vary is not None:
+        own, fixed = stream_seeds(seed), stream_seeds(DEFAULT_SEED)
+        return {name: (own if name in vary else fixed)[name] for name in STREAMS}
     children = np.random.SeedSequence(seed).spawn(len(STREAMS))
     return {name: int(child.generate_state(1, np.uint64)[0] >> 1) for name, child in zip(STREAMS, children)}
 
@@ -28,8 +36,8 @@ def stream_seeds(seed: int) -> dict[str, int]:
 class Generators:
     """The generators of one seed: `shuffle` and `mixing` on the CPU, `dropout` on the compute device."""
 
-    def __init__(self, seed: int, device: torch.device):
-        seeds = stream_seeds(seed)
+    def __init__(self, seed: int, device: torch.device, vary: Collection[str] | None = None):
+        seeds = stream_seeds(seed, vary)
         self.initialisation = seeds["init"]
         self.shuffle = Generator().manual_seed(seeds["shuffle"])
         self.mixing = Generator().manual_seed(seeds["mixing"])

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from powmix.metrics.columns import keys
-from powmix.mistakes import NOT_NEGATIVE, POSITIVE, SWITCH, Rule, broken, choice, count, is_number, optional, refuse
+from powmix.mistakes import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SWITCH,
+    Rule,
+    broken,
+    choice,
+    count,
+    is_list,
+    is_number,
+    optional,
+    refuse,
+)
 from powmix.mistakes import unknown as unknown_names
 
 if TYPE_CHECKING:
@@ -19,6 +31,16 @@ if TYPE_CHECKING:
 
 TASKS = {"regression": ("mosi", "sims"), "classification": ("classification",)}
 """The tasks, each with the conventions of metrics that its datasets may have."""
+
+STREAMS = ("init", "shuffle", "dropout", "mixing")
+"""What is random in a training, each with a generator of its own; `split` is the data's."""
+
+VARY = Rule(
+    lambda value: (
+        value is None or (is_list(value) and len(value) > 0 and all(one in ("split", *STREAMS) for one in value))
+    ),
+    f"null, or a list of split, {', '.join(STREAMS)}",
+)
 
 RULES: dict[str, dict[str, Rule]] = {
     "trainer": {
@@ -37,7 +59,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "plateau_patience": optional(count(0)),
         "factor": Rule(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"),
     },
-    "": {"loss": choice("l1", "mse"), "task": choice(*TASKS), "accumulation": choice("sum", "mean")},
+    "": {"loss": choice("l1", "mse"), "task": choice(*TASKS), "accumulation": choice("sum", "mean"), "vary": VARY},
 }
 """What the options of the sections trainer and schedule may be, and the options that stand by themselves."""
 
@@ -51,6 +73,7 @@ class Settings:
 
     optimizer: the section a model's `parameter_groups` reads. loss: of a regression; classification is cross entropy.
     accumulation: `sum` or `mean` of the gradients of `accumulate` batches. objective: None, or a metric of the task.
+    vary: which streams of random numbers follow the seed, None for all; the others are the same for all seeds.
     ValueError names every option that is wrong.
     """
 
@@ -71,6 +94,7 @@ class Settings:
     task: str = "regression"
     accumulation: str = "sum"
     objective: str | None = None
+    vary: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         refuse(list(self._mistakes()), "training settings")
@@ -86,6 +110,7 @@ class Settings:
         task: str = "regression",
         protocol: Mapping[str, Any] | None = None,
         objective: str | None = None,
+        vary: Sequence[str] | None = None,
     ) -> Settings:
         """From the composed configuration's sections; an unknown key of trainer or schedule is refused."""
         schedule = schedule or {}
@@ -101,7 +126,13 @@ class Settings:
             chosen["amp"] = "off"
         accumulation = (protocol or {}).get("accumulation", cls.accumulation)
         return cls(
-            optimizer=dict(optimizer), loss=loss, task=task, accumulation=accumulation, objective=objective, **chosen
+            optimizer=dict(optimizer),
+            loss=loss,
+            task=task,
+            accumulation=accumulation,
+            objective=objective,
+            vary=vary,
+            **chosen,
         )
 
     def steps_per_epoch(self, examples: int) -> int:

@@ -38,7 +38,7 @@ BuildModel = Callable[[], FusionModel]
 
 def train_seeds(
     build_model: BuildModel,
-    splits: Splits,
+    splits: Splits | Callable[[int], Splits],
     mixer: Mixer,
     settings: Settings,
     seeds: Sequence[int],
@@ -47,7 +47,8 @@ def train_seeds(
 ) -> list[Record]:
     """Trains every seed that its folder does not hold finished; the records of `seeds`, in their order.
 
-    A seed that diverges does not keep the others from training: TrainingFailed names all that did, at the end.
+    splits: of all seeds, or what gives each seed its own. A seed that diverges does not keep the others from training:
+    TrainingFailed names all that did, at the end.
     """
     records = {seed: record for seed in seeds if (record := finished_seed(folder_of(seed), seed))}
     for seed, record in records.items():
@@ -60,7 +61,8 @@ def train_seeds(
         if listener:
             listener.on_seed_start(seed, settings.max_epochs)
         try:
-            records[seed] = train(build_model, splits, mixer, settings, seed, folder_of(seed), listener)
+            own = splits(seed) if callable(splits) else splits
+            records[seed] = train(build_model, own, mixer, settings, seed, folder_of(seed), listener)
         except TrainingFailed as error:
             failures.append(str(error))
             continue
@@ -206,7 +208,7 @@ class Solver:
 
     def begin(self) -> None:
         """The state before the first epoch."""
-        self.generators = Generators(self.seed, self.device)
+        self.generators = Generators(self.seed, self.device, self.settings.vary)
         self.noise = Noise(self.generators.dropout)
         self.model = self.generators.initialised(self.build_model).to(self.device)
         self.model.prepare(self.splits.train.target)
