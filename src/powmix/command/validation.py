@@ -126,9 +126,10 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
 def _model(model: Mapping[str, Any]) -> Iterator[str]:
     found = model_mistakes(model["name"], {key: value for key, value in model.items() if key != "name"})
     yield from found
-    if "text" in model and not found:
+    text = model.get("text")
+    if not found and isinstance(text, Mapping) and text.get("pretrained") is not None:
         try:
-            check_encoder(model["text"]["pretrained"])
+            check_encoder(text["pretrained"])
         except ValueError as error:
             yield str(error)
 
