@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from powmix.models.mult import PAIRS
+from powmix.models.mult import pairs_of
 
 LSTM = ((r"\.(weight|bias)_(ih|hh)$", r".\1_\2_l0"),)
 BERT = ((r"^text\.bert\.", "text_model.bert."),)
@@ -77,7 +77,7 @@ def one_each(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     """MulT's group axis as separate networks."""
     part, _, rest = key.partition(".")
     networks = {
-        "crossmodal": [f"cross.{target}_with_{source}" for target, source in PAIRS],
+        "crossmodal": [f"cross.{target}_with_{source}" for target, source in pairs_of(("text", "audio", "vision"))],
         "memory": [f"memory.{target}" for target in ("text", "audio", "vision")],
     }
     if part not in networks:

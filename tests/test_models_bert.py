@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from bert_cases import INPUTS, TINY, batch_of, make, noise
 
-from powmix.data.encoders import check_encoder
 from powmix.models.base import Inputs
 from powmix.models.bert import TextEncoder
 
@@ -116,13 +114,6 @@ def test_token_ids_of_another_vocabulary_are_refused(folder):
 def test_an_unknown_option_is_named():
     with pytest.raises(ValueError, match=r"unknown option 'text\.fine_tune' \(did you mean text\.finetune\?\)"):
         make("misa", text={**TINY, "fine_tune": True})
-
-
-def test_another_architecture_is_refused(folder):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
-    with pytest.raises(ValueError, match="holds a 'roberta' model, not a BERT"):
-        check_encoder(str(folder))
 
 
 def test_a_missing_encoder_fails_with_advice_and_without_heavy_imports(tmp_path):

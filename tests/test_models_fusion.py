@@ -10,7 +10,7 @@ from fusion_cases import ALIGNED, DIMS, OPTIONS, PUBLISHED, UNALIGNED, batch_of,
 from powmix.data.splits import MODALITIES, Batch
 from powmix.models import NAMES, Inputs, build
 from powmix.models.crossmodal import Encoders
-from powmix.models.mult import PAIRS
+from powmix.models.mult import pairs_of
 from powmix.models.sequences import Steps
 
 LENGTHS = {"text": [8, 2, 5, 7], "audio": [3, 21, 9, 1], "vision": [6, 15, 1, 8]}
@@ -135,7 +135,8 @@ def test_grouped_mult_has_the_outputs_and_gradients_of_nine_networks_run_one_by_
         weight = model.projections[name].weight
         convolved[name] = F.conv1d(batch.features[name].transpose(1, 2), weight).transpose(1, 2)
     crossed = [
-        plain_encoder(model.crossmodal, g, convolved[t], convolved[s], 2, positions) for g, (t, s) in enumerate(PAIRS)
+        plain_encoder(model.crossmodal, g, convolved[t], convolved[s], 2, positions)
+        for g, (t, s) in enumerate(pairs_of(MODALITIES))
     ]
     joined = [torch.cat(pair, -1) for pair in zip(crossed[::2], crossed[1::2])]
     plain = {m: plain_encoder(model.memory, g, joined[g], None, 2, positions)[:, -1] for g, m in enumerate(MODALITIES)}
@@ -256,4 +257,4 @@ def test_users_mistakes_are_answered_with_the_nearest_match():
         build("lf_dnn", {}, inputs, {"mask_paddin": True})
     with pytest.raises(ValueError, match=r"model.dim must be a multiple of model.heads=2, got 9"):
         build("mult", {"dim": 9, "heads": 2}, inputs, PUBLISHED)
-    assert NAMES == ("mult", "lf_dnn", "tfn", "misa", "self_mm", "mag_bert")
+    assert NAMES == ("mult", "lf_dnn", "tfn", "misa", "self_mm", "mag_bert", "late_fusion")

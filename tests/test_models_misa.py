@@ -24,12 +24,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from powmix.mixing import PowMix, clean
 from powmix.models.misa import (
     HIDDEN,
-    FusionTransformer,
     UtteranceLSTM,
     difference_loss,
     reconstruction_loss,
     similarity_loss,
 )
+from powmix.models.transformer import TransformerLayer
 
 DROPPED = (128 * 4 + 4) + 2 * 1536
 """sp_discriminator and tlayer_norm, in no output and no loss."""
@@ -68,7 +68,7 @@ def test_the_utterance_is_read_as_by_packed_bidirectional_lstms():
 
 def test_fusion_is_a_post_norm_transformer_layer():
     torch.manual_seed(0)
-    ours, x = FusionTransformer(8), torch.randn(5, 6, 8)
+    ours, x = TransformerLayer(8), torch.randn(5, 6, 8)
     theirs = torch.nn.TransformerEncoderLayer(8, 2, 2048, batch_first=True).eval()
     for own, other in (
         (ours.attention_out, theirs.self_attn.out_proj),

@@ -13,6 +13,8 @@ from powmix import mixing
 if TYPE_CHECKING:
     from powmix.data.splits import Batch as Batch
     from powmix.data.splits import Splits as Splits
+    from powmix.metrics.losses import register_loss as register_loss
+    from powmix.metrics.registry import register_metric as register_metric
     from powmix.mixing import CMixup as CMixup
     from powmix.mixing import ManifoldMixup as ManifoldMixup
     from powmix.mixing import Mixed as Mixed
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from powmix.models.base import FusionModel as FusionModel
     from powmix.models.base import Inputs as Inputs
     from powmix.plugins import register_dataset as register_dataset
-    from powmix.plugins import register_loss as register_loss
-    from powmix.plugins import register_metric as register_metric
     from powmix.plugins import register_mixer as register_mixer
     from powmix.plugins import register_model as register_model
 
@@ -36,10 +36,9 @@ HOMES = {
     "main": ("powmix.__main__", "lab"),
     **{name: ("powmix.data.splits", name) for name in ("Batch", "Splits")},
     **{name: ("powmix.models.base", name) for name in ("FusionModel", "Inputs")},
-    **{
-        f"register_{kind}": ("powmix.plugins", f"register_{kind}")
-        for kind in ("dataset", "loss", "metric", "mixer", "model")
-    },
+    "register_loss": ("powmix.metrics.losses", "register_loss"),
+    "register_metric": ("powmix.metrics.registry", "register_metric"),
+    **{f"register_{kind}": ("powmix.plugins", f"register_{kind}") for kind in ("dataset", "mixer", "model")},
 }
 """Where the names live that are no mixers; all are imported when first used: `import powmix` alone imports no torch."""
 

@@ -28,7 +28,7 @@ log = logging.getLogger("powmix")
 RECIPES_PATIENCE = 80
 """Optimiser steps in eight epochs of MulT's recipe on MOSI, and about as many of the others'."""
 PATIENT = 50
-SETTINGS = ("trainer", "optimizer", "schedule", "loss", "task", "protocol", "objective", "vary")
+SETTINGS = ("trainer", "optimizer", "schedule", "loss", "label_smoothing", "task", "protocol", "objective", "vary")
 
 
 @dataclass(frozen=True)

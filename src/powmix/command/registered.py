@@ -24,7 +24,7 @@ RECIPE: dict[str, Any] = {
     "trainer": {"batch_size": 32, "accumulate": 1, "clip_value": None},
     "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.0},
     "schedule": {"plateau_patience": None},
-    "loss": "l1",
+    "loss": "auto",
     "mixer": {"start_epoch": 0},
 }
 """The recipe of a model on a dataset for which nobody wrote one, ours; conf/recipe has the written ones."""

@@ -116,7 +116,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[
 def _training(config: Mapping[str, Any]) -> Iterator[str]:
     """What the training room says of its sections."""
     if config["task"] in TASKS:
-        names = ("trainer", "optimizer", "schedule", "loss", "task", "protocol")
+        names = ("trainer", "optimizer", "schedule", "loss", "label_smoothing", "task", "protocol", "vary")
         try:
             Settings.from_config(**{name: config[name] for name in names})
         except ValueError as error:
@@ -126,9 +126,10 @@ def _training(config: Mapping[str, Any]) -> Iterator[str]:
 def _model(model: Mapping[str, Any]) -> Iterator[str]:
     found = model_mistakes(model["name"], {key: value for key, value in model.items() if key != "name"})
     yield from found
-    if "text" in model and not found:
+    text = model.get("text")
+    if not found and isinstance(text, Mapping) and text.get("pretrained") is not None:
         try:
-            check_encoder(model["text"]["pretrained"])
+            check_encoder(text["pretrained"])
         except ValueError as error:
             yield str(error)
 

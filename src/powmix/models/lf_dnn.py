@@ -1,4 +1,4 @@
-"""LF-DNN: late fusion of three small networks (Cambria et al. 2018), as in thuiar/MMSA at a94e65d. TFN has them too.
+"""LF-DNN: late fusion of small networks (Cambria et al. 2018), as in thuiar/MMSA at a94e65d. TFN has them too.
 
 Shape suffixes: B batch, R rows given to fusion, L time steps, D features, H hidden width.
 """
@@ -6,23 +6,30 @@ Shape suffixes: B batch, R rows given to fusion, L time steps, D features, H hid
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from powmix.data.splits import Batch
+from powmix.data.splits import MODALITIES, Batch
 from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import LSTM
+from powmix.models.sequences import sequential, steps_of
 
 
 class SubnetModel(FusionModel):
     """The encoders of LF-DNN and TFN: an LSTM over the text, averages over time for audio and vision.
 
-    hidden: audio (B, audio_hidden), vision (B, vision_hidden), text (B, text_out). mask_padding: false, as published,
-    averages over all time steps and takes the LSTM's state after the padding; true averages the valid steps and takes
-    the state after the last valid one.
+    hidden: audio (B, audio_hidden), vision (B, vision_hidden), text (B, text_out), as many of them as the dataset has,
+    then all others as audio, with its options. A vector is its own average, also as text. mask_padding: false, as
+    published, averages over all time steps and takes the LSTM's state after the padding; true averages the valid steps
+    and takes the state after the last valid one.
     """
+
+    needs = ("*",)
+    switches = ("mask_padding",)
+    name: ClassVar[str]
 
     def __init__(
         self,
@@ -37,37 +44,59 @@ class SubnetModel(FusionModel):
     ):
         super().__init__()
         self.mask_padding = mask_padding
-        self.text = TextSubnet(inputs.dims["text"], text_hidden, text_out)
-        self.audio = AverageSubnet(inputs.dims["audio"], audio_hidden, audio_dropout)
-        self.vision = AverageSubnet(inputs.dims["vision"], vision_hidden, vision_dropout)
+        names, dims = sequential(self.name, inputs), inputs.dims
+        if inputs.kind("text") == "vector":
+            self.text = AverageSubnet(dims["text"], text_out, audio_dropout)
+        elif "text" in names:
+            self.text = TextSubnet(dims["text"], text_hidden, text_out)
+        if "audio" in names:
+            self.audio = AverageSubnet(dims["audio"], audio_hidden, audio_dropout)
+        if "vision" in names:
+            self.vision = AverageSubnet(dims["vision"], vision_hidden, vision_dropout)
+        widths = {"audio": audio_hidden, "vision": vision_hidden, "text": text_out}
+        self.widths = {name: width for name, width in widths.items() if name in names}
+        others = [name for name in names if name not in widths]
+        if others:
+            self.others = nn.ModuleList(AverageSubnet(dims[name], audio_hidden, audio_dropout) for name in others)
+        self.widths |= dict.fromkeys(others, audio_hidden)
+        """Of each hidden vector, in the order of fusion."""
+
+    def averaging(self) -> dict[str, AverageSubnet]:
+        """The networks of all modalities but a text with an LSTM, in the order of fusion."""
+        others = iter(getattr(self, "others", ()))
+        subnets = {name: getattr(self, name) if name in MODALITIES else next(others) for name in self.widths}
+        return {name: subnet for name, subnet in subnets.items() if isinstance(subnet, AverageSubnet)}
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
-        audio, audio_statistics = self.audio(self.average(batch, "audio"), noise)
-        vision, vision_statistics = self.vision(self.average(batch, "vision"), noise)
-        valid = (batch.lengths["text"], batch.side["text"]) if self.mask_padding else ()
-        hidden = {"audio": audio, "vision": vision, "text": self.text(batch.features["text"], *valid)}
-        statistics = {f"audio.{name}": value for name, value in audio_statistics.items()}
-        statistics |= {f"vision.{name}": value for name, value in vision_statistics.items()}
-        return Encoded(hidden, statistics)
+        hidden, statistics = {}, {}
+        for name, subnet in self.averaging().items():
+            hidden[name], found = subnet(self.average(batch, name), noise)
+            statistics |= {f"{name}.{key}": value for key, value in found.items()}
+        if isinstance(getattr(self, "text", None), TextSubnet):
+            text = steps_of(batch, "text", self.mask_padding)
+            hidden["text"] = self.text(text.x, text.lengths, text.side)
+        return Encoded({name: hidden[name] for name in self.widths}, statistics)
 
     def average(self, batch: Batch, modality: str) -> Tensor:
         """The mean over time (B, D): of all steps as published (NaN becomes 0), or of the valid ones."""
         x_BLD = batch.features[modality]
+        if x_BLD.dim() == 2:
+            return x_BLD
         if not self.mask_padding:
             return torch.nan_to_num(x_BLD.mean(dim=1), nan=0.0, posinf=torch.inf, neginf=-torch.inf)
         mask_B1L = batch.mask(modality).unsqueeze(1).to(x_BLD.dtype)
         return (mask_B1L @ x_BLD).squeeze(1) / batch.lengths[modality].clamp(min=1).unsqueeze(-1)
 
     def observe(self, encoded: Encoded, batch: Batch, epoch: int, noise: Noise | None = None) -> None:
-        for name, subnet in (("audio", self.audio), ("vision", self.vision)):
+        for name, subnet in self.averaging().items():
             if f"{name}.mean" in encoded.clean:
                 subnet.norm.absorb(encoded.clean[f"{name}.mean"], encoded.clean[f"{name}.var"])
 
 
 class LFDNN(SubnetModel):
-    """Late-fusion deep neural network. Widths and dropout rates: conf/model/lf_dnn.yaml."""
+    """Late-fusion deep neural network of M >= 2 modalities. Widths and dropout rates: conf/model/lf_dnn.yaml."""
 
-    switches = ("mask_padding",)
+    name = "lf_dnn"
 
     def __init__(
         self,
@@ -86,10 +115,10 @@ class LFDNN(SubnetModel):
             inputs, text_hidden, audio_hidden, vision_hidden, text_out, audio_dropout, vision_dropout, mask_padding
         )
         self.post_fusion_dropout = post_fusion_dropout
-        self.fusion = FusionLayers(audio_hidden + vision_hidden + text_out, post_fusion_dim, inputs.outputs)
+        self.fusion = FusionLayers(sum(self.widths.values()), post_fusion_dim, inputs.outputs)
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
-        fused = torch.cat([hidden["audio"], hidden["vision"], hidden["text"]], dim=-1)
+        fused = torch.cat([hidden[name] for name in self.widths], dim=-1)
         return self.fusion(dropout(fused, self.post_fusion_dropout, noise))
 
 

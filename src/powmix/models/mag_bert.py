@@ -53,11 +53,9 @@ class MagBert(FusionModel):
             nn.init.zeros_(linear.bias)
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
-        tokens, mask_BT = self.text.cut(batch.tokens)
+        _, mask_BT = self.text.cut(batch.tokens)
         audio, vision = (self.align(name, batch, mask_BT) for name in ("audio", "vision"))
-        with self.text.randomness(noise):
-            embedded_BTE = self.gate(self.text.embed(tokens), audio, vision, noise)
-            states_BTE = self.text.transform(embedded_BTE, mask_BT)
+        states_BTE, _ = self.text(batch.tokens, noise, lambda embedded: self.gate(embedded, audio, vision, noise))
         return Encoded({"fused": self.text.pool(states_BTE)})
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:

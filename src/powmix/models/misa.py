@@ -20,6 +20,7 @@ from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.bert import BERT, TextEncoder
 from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import LSTM, first_valid_first, select_step
+from powmix.models.transformer import TransformerLayer
 
 ORDER = ("text", "vision", "audio")
 HIDDEN = (*(f"private_{name}" for name in ORDER), *(f"shared_{name}" for name in ORDER))
@@ -62,7 +63,7 @@ class MISA(FusionModel):
         self.private = nn.ModuleDict({name: nn.Linear(hidden_size, hidden_size) for name in ORDER})
         self.shared = nn.Linear(hidden_size, hidden_size)
         self.reconstruct = nn.ModuleDict({name: nn.Linear(hidden_size, hidden_size) for name in ORDER})
-        self.transformer = FusionTransformer(hidden_size)
+        self.transformer = TransformerLayer(hidden_size)
         self.hidden_layer = nn.Linear(6 * hidden_size, 3 * hidden_size)
         self.output = nn.Linear(3 * hidden_size, inputs.outputs)
 
@@ -174,31 +175,6 @@ def reverse(x_BLD: Tensor, lengths_B: Tensor) -> Tensor:
     mirrored_BL = lengths_B.unsqueeze(-1) - 1 - step_L
     index_BL = torch.where(mirrored_BL >= 0, mirrored_BL, step_L)
     return x_BLD.gather(1, index_BL.unsqueeze(-1).expand_as(x_BLD))
-
-
-class FusionTransformer(nn.Module):
-    """One post-norm transformer layer over the six vectors (R, 6, H), with M-SENA's sizes."""
-
-    def __init__(self, width: int, heads: int = 2, inner: int = 2048, dropout: float = 0.1):
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.attention_in, self.attention_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.inner, self.outer = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.norm_attention, self.norm_feedforward = nn.LayerNorm(width), nn.LayerNorm(width)
-        nn.init.xavier_uniform_(self.attention_in.weight)
-        nn.init.zeros_(self.attention_in.bias)
-        nn.init.zeros_(self.attention_out.bias)
-
-    def forward(self, x_R6H: Tensor, noise: Noise | None = None) -> Tensor:
-        x = self.norm_attention(x_R6H + dropout(self.attend(x_R6H, noise), self.dropout, noise))
-        inner = dropout(self.inner(x).relu(), self.dropout, noise)
-        return self.norm_feedforward(x + dropout(self.outer(inner), self.dropout, noise))
-
-    def attend(self, x_R6H: Tensor, noise: Noise | None) -> Tensor:
-        query, key, value = self.attention_in(x_R6H).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-        weights = dropout(scores.softmax(-1, dtype=torch.float32), self.dropout, noise)
-        return self.attention_out((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2))
 
 
 def projection(inputs: int, width: int) -> nn.Sequential:

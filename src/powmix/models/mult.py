@@ -6,7 +6,8 @@ Shape suffixes: B batch, L steps, E width (dim), R rows of fusion.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,20 +18,25 @@ from powmix.data.splits import MODALITIES, Batch
 from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.crossmodal import Encoders
 from powmix.models.dropout import Noise, dropout
-from powmix.models.sequences import Steps
+from powmix.models.sequences import Steps, sequential, steps_of
 
-PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES if source != target)
-"""The six crossmodal networks, target with source: ta, tv, at, av, vt, va."""
+
+def pairs_of(modalities: Sequence[str]) -> list[tuple[str, str]]:
+    """The crossmodal networks, target with source: of the paper's three, ta, tv, at, av, vt, va."""
+    return [(target, source) for target in modalities for source in modalities if source != target]
 
 
 class MulT(FusionModel):
-    """Six crossmodal encoders, then one memory encoder a target; the mix point is its last step (B, 2 dim).
+    """A crossmodal encoder for every ordered pair of M >= 2 modalities, then one memory encoder a target.
 
+    The mix point is the memory's last step (B, (M - 1) dim); the paper has six crossmodal encoders of text, audio and
+    vision. A vector is a sequence of one step; modalities of other names have the options of audio.
     Options: conf/model/mult.yaml. mask_padding: keys by valid length, and the last valid step; positions: sinusoidal
     ones (the published code has none); configured_decay: false ignores the recipe's weight decay, as the published code
     does.
     """
 
+    needs = ("*",)
     switches = ("mask_padding", "positions", "configured_decay")
 
     def __init__(
@@ -59,32 +65,37 @@ class MulT(FusionModel):
             raise ValueError(f"model mult: dim must be a multiple of heads, got dim={dim}, heads={heads}")
         self.text_dropout, self.output_dropout = text_dropout, output_dropout
         self.mask_padding, self.configured_decay = mask_padding, configured_decay
-        kernels = {"text": kernel_text, "audio": kernel_audio, "vision": kernel_vision}
-        self.projections = nn.ModuleDict(
-            {
-                name: nn.Conv1d(inputs.dims[name], dim, _fitting(name, kernel, inputs.steps[name]), bias=False)
-                for name, kernel in kernels.items()
-                if inputs.dims[name] != dim
-            }
-        )
-        by_source = {"text": attn_dropout, "audio": attn_dropout_audio, "vision": attn_dropout_vision}
+        self.modalities = sequential("mult", inputs)
+        self.pairs = pairs_of(self.modalities)
+        kernels = {"text": kernel_text, "vision": kernel_vision}
+        self.projections = nn.ModuleDict()
+        for place, name in enumerate(self.modalities):
+            if inputs.dims[name] != dim:
+                kernel = _fitting(name, kernels.get(name, kernel_audio), inputs)
+                key = name if name in MODALITIES else str(place)  # a name may hold what a module's cannot
+                self.projections[key] = nn.Conv1d(inputs.dims[name], dim, kernel, bias=False)
+        by_source = {"text": attn_dropout, "vision": attn_dropout_vision}
+        rates = [by_source.get(source, attn_dropout_audio) for _, source in self.pairs]
         common = (relu_dropout, embed_dropout, res_dropout, positions)
-        self.crossmodal = Encoders(dim, heads, levels, [by_source[source] for _, source in PAIRS], *common)
-        self.memory = Encoders(2 * dim, heads, max(levels, 3), [attn_dropout] * len(MODALITIES), *common)
-        self.linear_1, self.linear_2 = nn.Linear(6 * dim, 6 * dim), nn.Linear(6 * dim, 6 * dim)
-        self.output = nn.Linear(6 * dim, inputs.outputs)
+        self.crossmodal = Encoders(dim, heads, levels, rates, *common)
+        others = len(self.modalities) - 1
+        self.memory = Encoders(others * dim, heads, max(levels, 3), [attn_dropout] * len(self.modalities), *common)
+        fused = len(self.pairs) * dim
+        self.linear_1, self.linear_2 = nn.Linear(fused, fused), nn.Linear(fused, fused)
+        self.output = nn.Linear(fused, inputs.outputs)
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
-        projected = {name: self._project(batch, name, noise) for name in MODALITIES}
-        targets, sources = ([projected[pair[side]] for pair in PAIRS] for side in (0, 1))
-        crossed = self.crossmodal.crossmodal(targets, sources, noise)
+        projected = {name: self._project(batch, name, noise) for name in self.modalities}
+        targets, sources = ([projected[pair[side]] for pair in self.pairs] for side in (0, 1))
+        crossed = iter(self.crossmodal.crossmodal(targets, sources, noise))
         sequences = []
-        for name, first, second in zip(MODALITIES, crossed[::2], crossed[1::2], strict=True):
-            sequences.append(Steps(torch.cat([first, second], dim=-1), projected[name].lengths, projected[name].side))
-        return Encoded(dict(zip(MODALITIES, self.memory.memory(sequences, noise), strict=True)))
+        for name in self.modalities:
+            joined = torch.cat(list(islice(crossed, len(self.modalities) - 1)), dim=-1)
+            sequences.append(Steps(joined, projected[name].lengths, projected[name].side))
+        return Encoded(dict(zip(self.modalities, self.memory.memory(sequences, noise), strict=True)))
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
-        joined = torch.cat([hidden[name] for name in MODALITIES], dim=-1)
+        joined = torch.cat([hidden[name] for name in self.modalities], dim=-1)
         h = dropout(self.linear_1(joined).relu(), self.output_dropout, noise)
         return self.output(joined + self.linear_2(h))
 
@@ -94,14 +105,15 @@ class MulT(FusionModel):
 
     def _project(self, batch: Batch, name: str, noise: Noise | None) -> Steps:
         """A modality's sequence convolved to width E: (B, L - kernel + 1, E)."""
-        lengths = batch.lengths[name].clamp(min=1) if self.mask_padding else None
-        steps = Steps(batch.features[name], lengths, batch.side[name])
+        steps = steps_of(batch, name, self.mask_padding)
+        lengths = steps.lengths
         x = steps.x if lengths is None else steps.x.where(steps.valid(), 0)
         if name == "text":
             x = dropout(x, self.text_dropout, noise)
-        if name not in self.projections:
+        key = name if name in MODALITIES else str(self.modalities.index(name))
+        if key not in self.projections:
             return Steps(x, lengths, steps.side)
-        convolution = self.projections[name]
+        convolution = self.projections[key]
         (kernel,) = convolution.kernel_size
         missing = max(kernel - x.shape[1], 0)
         if missing:
@@ -110,8 +122,12 @@ class MulT(FusionModel):
         return Steps(convolution(x.transpose(1, 2)).transpose(1, 2), shorter, steps.side)
 
 
-def _fitting(name: str, kernel: int, steps: int) -> int:
-    """The kernel, cut to the length of the sequence with a warning."""
+def _fitting(name: str, kernel: int, inputs: Inputs) -> int:
+    """The kernel; 1 for a vector, and cut to the length of a sequence with a warning."""
+    if inputs.kind(name) == "vector":
+        return 1
+    steps = inputs.steps[name]
     if kernel > steps:
-        warnings.warn(f"model mult: kernel_{name}={kernel} is cut to {steps}, the length of {name}", stacklevel=3)
+        option = name if name in MODALITIES else "audio"
+        warnings.warn(f"model mult: kernel_{option}={kernel} is cut to {steps}, the length of {name}", stacklevel=3)
     return min(kernel, steps)

@@ -12,7 +12,7 @@ WIDTH = Rule(lambda value: is_count(value, 1) and value <= 8192, "a whole number
 DEPTH = Rule(lambda value: is_count(value, 1) and value <= 64, "a whole number within [1, 64]")
 ENCODER = Rule(
     lambda value: isinstance(value, str | os.PathLike) and os.fspath(value).strip() != "",
-    "the name or the folder of a BERT",
+    "the name or the folder of a text encoder",
 )
 
 
@@ -55,6 +55,15 @@ RULES: dict[str, dict[str, Rule]] = {
         "unimodal": choice("mixed", "clean"),
     },
     "mag_bert": {**TEXT, "beta_shift": NOT_NEGATIVE, "dropout_prob": RATE},
+    "late_fusion": {
+        **TEXT,
+        "text.pretrained": optional(ENCODER),
+        **_each(WIDTH, "width", "hidden", "fusion_hidden"),
+        "layers": DEPTH,
+        "dropout": RATE,
+        "sequence_encoder": choice("conv", "gru", "transformer"),
+        "fusion": choice("concat", "transformer", "tensor", "gated", "mean_of_heads"),
+    },
 }
 """By architecture, the rule of every option; `text.pretrained` is the key `pretrained` of the option `text`."""
 
@@ -85,4 +94,11 @@ def _together(name: str, options: Mapping[str, Any]) -> list[str]:
         return [f"model.dim must be a multiple of model.heads={options['heads']}, got {options['dim']}"]
     if name == "misa" and options.get("hidden_size", 2) % 2:
         return [f"model.hidden_size must be even, for two attention heads, got {options['hidden_size']}"]
+    if name == "late_fusion":
+        owners = {"sequence_encoder": "hidden", "fusion": "width"}
+        return [
+            f"model.{width} must be even for model.{owner}=transformer, with two attention heads, got {options[width]}"
+            for owner, width in owners.items()
+            if options.get(owner) == "transformer" and options.get(width, 2) % 2
+        ]
     return []

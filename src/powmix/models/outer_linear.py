@@ -8,7 +8,9 @@ Shape suffixes: R rows; A, V, T the widths of the three vectors; P = A * V * T; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -19,6 +21,28 @@ from powmix.models.dropout import Noise
 
 PIECE = {"cpu": 2**17}
 """Entries of the product at a time, by device; at least one entry of the first vector with all of the others."""
+MOST = 2**21
+"""Entries of an outer product, at most: twice those of TFN on SIMS, the largest published."""
+
+
+def product_size(model: str, widths: Sequence[int]) -> int:
+    """Entries of the outer product of vectors [1, h] with h of these widths. ValueError beyond MOST."""
+    size = math.prod(width + 1 for width in widths)
+    if size > MOST:
+        factors = " x ".join(str(width + 1) for width in widths)
+        raise ValueError(
+            f"model {model}: the outer product of {len(widths)} vectors has {factors} = {size} entries, at most {MOST} "
+            "are allowed: choose narrower vectors, or model=late_fusion model.fusion=concat"
+        )
+    return size
+
+
+def as_three(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Three vectors with the same outer product: of more, all but the last two are multiplied out first."""
+    ones = vectors[0].new_ones(len(vectors[0]), 1)
+    *others, second, third = [*[ones] * (3 - len(vectors)), *vectors]
+    first = reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(1)).flatten(1), others)
+    return first, second, third
 
 
 def outer_linear(

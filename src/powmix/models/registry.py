@@ -35,6 +35,7 @@ MODELS = {
     "misa": Row("MISA", "MISA"),
     "self_mm": Row("SelfMM", "Self-MM"),
     "mag_bert": Row("MagBert", "MAG-BERT"),
+    "late_fusion": Row("LateFusion", "Late fusion"),
 }
 NAMES = tuple(MODELS)
 """The built-in ones; MODELS has the registered ones, too."""

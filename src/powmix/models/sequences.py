@@ -1,4 +1,4 @@
-"""Padded sequences: their valid steps, who may attend to whom, and positions.
+"""Padded sequences: which modalities are some, their valid steps, who may attend to whom, and positions.
 
 Shape suffixes: G networks, B batch, L steps, Q and K query and key steps, E width.
 """
@@ -12,6 +12,26 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from powmix.data.splits import MODALITIES, Batch
+from powmix.models.base import Inputs
+
+ADVICE = "model=late_fusion takes any number of any kind"
+
+
+def sequential(model: str, inputs: Inputs) -> tuple[str, ...]:
+    """The modalities of a dataset, the paper's first; a vector counts as a sequence of one step.
+
+    ValueError where there are fewer than two, and where one is an image.
+    """
+    names = tuple(name for name in MODALITIES if name in inputs.dims)
+    names += tuple(name for name in inputs.dims if name not in MODALITIES)
+    images = [name for name in names if inputs.kind(name) == "image"]
+    if images:
+        raise ValueError(f"model {model} reads sequences and vectors, {', '.join(images)} holds images: {ADVICE}")
+    if len(names) < 2:
+        raise ValueError(f"model {model} needs two modalities or more, got {', '.join(names) or 'none'}: {ADVICE}")
+    return names
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,14 @@ class Steps:
         """(B, L, 1), bool; only with lengths."""
         step_BL = torch.arange(self.x.shape[1], device=self.x.device) - self.start()
         return ((step_BL >= 0) & (step_BL < self.lengths.unsqueeze(-1))).unsqueeze(-1)
+
+
+def steps_of(batch: Batch, name: str, masked: bool) -> Steps:
+    """A modality of a batch, a vector as one step; without `masked` all steps count."""
+    x = batch[name]
+    if x.dim() == 2:
+        return Steps(x.unsqueeze(1), torch.ones(len(x), dtype=torch.int64, device=x.device) if masked else None)
+    return Steps(x, batch.lengths[name].clamp(min=1) if masked else None, batch.side[name])
 
 
 def attention_bias(queries: Sequence[Steps], keys: Sequence[Steps]) -> Tensor | None:
