@@ -1,9 +1,9 @@
-"""What stopping by `powmix.metrics.sequential` costs and is worth: false decisions, seeds, and the switch of split.
+"""What stopping by `powmix.metrics.sequential` costs and is worth, and what shrinking over tasks is; by simulation.
 
-python -m benchmarks.sequential                     the tables of docs/verdicts.md (about a minute)
+python -m benchmarks.sequential                     the tables of docs/verdicts.md (half a minute)
 python -m benchmarks.sequential --comparisons 2000
 
-Simulated paired differences of standard deviation 1, looked at after every seed up to 60.
+Paired differences of standard deviation 1, looked at after every seed up to 60; then effects on eight tasks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
+from powmix.metrics.meta_analysis import shrunken
 from powmix.metrics.sequential import Sequential, intervals
 from powmix.metrics.statistics import seeds_needed
 
@@ -58,6 +59,16 @@ def main() -> None:
             for true in (0.0, 0.5, 1.0)
             for share in (0.0, 0.5, 0.9, 1.0)
         ],
+    )
+    table(
+        (
+            "true tau",
+            "interval of the mean holds",
+            "intervals of the tasks hold",
+            "error, shrunken",
+            "error, own effect",
+        ),
+        [(f"{tau:g}", *over_tasks(rng, min(count, 500), tau)) for tau in (0.0, 0.3, 1.0, 3.0)],
     )
 
 
@@ -125,6 +136,22 @@ def stopped_on_validation(rng: np.random.Generator, count: int, true: float, sha
     outside_RN = (low_RN > 0) | (high_RN < 0)
     at = np.arange(count), n_R - 1
     return float((n_R < MOST).mean()), float(significant(test_RN)[at].mean()), float(outside_RN[at].mean())
+
+
+def over_tasks(rng: np.random.Generator, count: int, tau: float, tasks: int = 8) -> tuple[str, ...]:
+    """Coverage of both kinds of interval, and root mean square errors; standard errors between .3 and 2."""
+    holds, inside, errors = [], [], []
+    for _ in range(count):
+        error_T = rng.uniform(0.3, 2, tasks)
+        true_T = tau * rng.normal(size=tasks)
+        y_T = true_T + error_T * rng.normal(size=tasks)
+        found = shrunken(y_T, error_T)
+        low_T, high_T = np.array(found.intervals).T
+        holds.append(found.interval[0] < 0 < found.interval[1])
+        inside.append((low_T < true_T) & (true_T < high_T))
+        errors.append(((found.means - true_T) ** 2, (y_T - true_T) ** 2))
+    own, drawn = np.sqrt(np.mean(errors, axis=(0, 2)))[::-1]
+    return percent(float(np.mean(holds))), percent(float(np.mean(inside))), f"{drawn:.2f}", f"{own:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Stopping by an e-process: its formula, its errors under any stopping rule, its speed; all by simulation."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from benchmarks import sequential as command
 from benchmarks.sequential import LAWS, MOST, significant, stops
 from powmix.metrics.sequential import Sequential, e_values, intervals
 from powmix.metrics.statistics import seeds_needed
@@ -109,3 +112,11 @@ def test_equal_seeds_differ_by_nothing_and_constant_differences_are_decided():
     assert Sequential().look([0.0] * 5).decision == "same"
     assert Sequential().look([0.0] * 4).decision == "undecided"
     assert Sequential().look([0.25] * 5).decision == "better"
+
+
+def test_the_command_prints_the_tables_that_the_docs_show(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sequential", "--comparisons", "100"])
+    command.main()
+    tables = [text.splitlines() for text in capsys.readouterr().out.strip().split("\n\n")]
+    assert [len(lines) - 2 for lines in tables] == [len(LAWS), 3, 3, 12, 4]
+    assert all(len({line.count("|") for line in lines}) == 1 for lines in tables)

@@ -13,7 +13,7 @@ from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report import analyses, page
 from powmix.report.__main__ import main
-from powmix.report.figures import architectures, entries, hull, hyperparameters, mixing_law, robustness, style
+from powmix.report.figures import architectures, entries, forest, hull, hyperparameters, mixing_law, robustness, style
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
 from powmix.report.table import build
 from powmix.runs import collection
@@ -194,3 +194,21 @@ def test_mixed_points_lie_in_the_hull_and_pairs_on_segments():
     pairs = hull.mix(triangle, 2, 500, rng)
     coordinates = np.column_stack([pairs, 1 - pairs.sum(axis=1)])
     assert np.allclose(coordinates.min(axis=1), 0)
+
+
+def test_a_forest_plot_has_a_panel_per_mixer_in_its_colour_and_a_row_per_task():
+    gains = {"utd": 4.0, "digits": 0.5, "mosi": -1.0, "htad": 1.5}
+    found = {task: forest.Effect(gain, (gain - 1, gain + 1), 0.5, 20) for task, gain in gains.items()}
+    two = {task: found[task] for task in ("utd", "mosi")}
+    figure = forest.draw({"multimix": found, "powmix": found, "none_yet": two}, "gain in accuracy, points")
+    first, second, few = figure.axes
+    assert [label.get_text() for label in first.get_yticklabels()] == [*gains, "all tasks"]
+    assert [axes.get_title("left") for axes in figure.axes] == [MIXERS["multimix"], MIXERS["powmix"], "none_yet"]
+    assert COLOURS["powmix"] in {line.get_color() for line in second.lines}
+    assert [text.get_text()[0] for text in second.texts] == ["+", "+", "−", "+", "+"], "four tasks and all of them"
+    own, drawn = (
+        max(line.get_xdata()[0] for line in second.lines if line.get_markersize() == size) for size in (4.2, 5.6)
+    )
+    assert drawn < own == 4.0, "the best task is drawn towards the others"
+    assert not few.texts, "two tasks say nothing of all tasks"
+    assert first.get_xlim() == second.get_xlim()
