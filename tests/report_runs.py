@@ -88,6 +88,7 @@ def write_run(
             "dirty": False,
             "versions": {},
             "dataset": {"name": dataset, "digest": dataset, "sizes": [600, 200, 300]},
+            "plugins": {},
             "device": "cpu",
             "created": "2026-11-01T00:00:00+00:00",
         },

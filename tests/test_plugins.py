@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from training_corpus import tiny_splits
 
 from powmix import Mixer, models, plugins, register_mixer, register_model
 from powmix.__main__ import main
@@ -21,7 +22,6 @@ from powmix.command.registered import config_folders, offer, with_plugins
 from powmix.mixing import registry as mixers
 from powmix.models.plain import PlainModel
 from powmix.training import Settings, train
-from tests.training_corpus import tiny_splits
 
 LAB = """
 import torch
@@ -343,7 +343,7 @@ def test_a_users_config_folder_brings_groups_recipes_and_presets(powmix, tmp_pat
     composed = capsys.readouterr().out
     assert "text_hidden: 48" in composed, "the recipe of what the file calls itself: lf_dnn on synthetic"
     folders = config_folders(["hydra.searchpath=[my_conf]"])
-    offer([own])
+    offer(folders)
     assert folders == [f"file://{own}"]
     [error] = check_command(["dataset=smal"], folders)
     assert "did you mean small?" in error

@@ -172,6 +172,17 @@ def register_model(name: str, kind: Callable[..., Any] | None = None, **how: Any
     return _registered(registry.register, name, kind, how)
 
 
+def register_dataset(name: str, kind: Callable[..., Any] | None = None, **how: Any) -> Any:
+    """Makes a dataset known as `dataset=NAME`: a decorator of the function that gives its arrays, or a call.
+
+    how: `title` for tables; `task`, where the function need not be called to know it. What it gives:
+    data/assembling.py.
+    """
+    from powmix.data import registry
+
+    return _registered(registry.register, name, kind, how)
+
+
 def register_mixer(name: str, kind: Any = None, **how: Any) -> Any:
     """Makes a mixer known as `mixer=NAME`: a decorator of a subclass of Mixer, or a call. how: `title` for tables."""
     from powmix.mixing import registry

@@ -36,14 +36,20 @@ def plain(config: Any) -> dict[str, Any]:
 def settled(config: dict[str, Any]) -> dict[str, Any]:
     """`task: auto` becomes what the dataset's target is, `objective: auto` the task's usual metric.
 
-    Both stay `auto` where the dataset is wrong or tells its task only when it is read.
+    Both stay `auto` where the dataset is wrong. Of a user's own that does not say its task, the data are read for it.
     """
     dataset = config.get("dataset")
     if config.get("task") == "auto" and isinstance(dataset, dict) and not mistakes(dataset):
-        config["task"] = task_of(dataset) or "auto"
+        config["task"] = task_of(dataset) or _task_of_data(dataset)
     if config.get("objective") == "auto" and isinstance(dataset, dict) and config.get("task") in TASKS:
         config["objective"] = objective_of(convention_of(dataset.get("name"), config["task"]))
     return config
+
+
+def _task_of_data(dataset: dict[str, Any]) -> str:
+    from powmix.data import load
+
+    return load(dataset, ("*",)).task
 
 
 def task_overrides(hydra_config: Any) -> list[str]:

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from powmix.command.composition import plain
+from powmix.command.registered import offer
 from powmix.command.validation import NULLABLE, check_config, check_overrides
 from powmix.mistakes import nearest
 from powmix.places import CONF
@@ -91,6 +92,7 @@ def check_command(overrides: Sequence[str], folders: Sequence[str] = ()) -> list
 
     folders: users' own config folders, as Hydra's search path has them (`file://...`).
     """
+    offer(folders)
     with initialize_config_dir(str(CONF)):
         loader = GlobalHydra.instance().config_loader()
         for folder in folders:

@@ -14,6 +14,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from powmix import plugins
+from powmix.data import registry as datasets
 from powmix.mixing import registry as mixers
 from powmix.models import registry as models
 from powmix.places import CONF
@@ -21,7 +22,7 @@ from powmix.places import CONF
 PROVIDER = "powmix"
 OVERRIDE = ("plugins=", "+plugins=", "++plugins=")
 RECIPE: dict[str, Any] = {
-    "trainer": {"batch_size": 32, "accumulate": 1, "clip_value": None},
+    "trainer": {"batch_size": 32, "accumulate": 1, "clip_value": None, "early_stop": 20},
     "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.0},
     "schedule": {"plateau_patience": None},
     "loss": "auto",
@@ -37,7 +38,7 @@ def load_plugins(arguments: Sequence[str], folders: Sequence[str] = ()) -> None:
     """
     plugins.load_installed()
     plugins.load(named(arguments))
-    offer([Path(folder.removeprefix("file://")) for folder in folders if not folder.startswith("pkg://")])
+    offer(folders)
 
 
 def with_plugins(arguments: Sequence[str], more: Sequence[str] = ()) -> list[str]:
@@ -80,18 +81,24 @@ def _listed(key: str, text: str) -> list[str]:
     return value
 
 
-def offer(folders: Sequence[Path] = ()) -> None:
-    """Puts what is registered, and the recipes that are missing, into Hydra's config store."""
+def offer(folders: Sequence[str] = ()) -> None:
+    """Puts what is registered, and the recipes that are missing, into Hydra's config store.
+
+    folders: users' own config folders, as Hydra's search path has them.
+    """
     for name, row in models.MODELS.items():
         if not isinstance(row.kind, str):
             _store("model", name, {"name": name, **models.defaults(name)})
     for name, row in mixers.MIXERS.items():
         if row.kind is not None:
             _store("mixer", name, {"name": name, **mixers.defaults(name)})
-    files = {group: dict(_files(group, [CONF, *folders])) for group in ("model", "dataset", "recipe")}
-    known = {"model": models.MODELS, "dataset": ()}
-    for model in dict.fromkeys((*known["model"], *files["model"])):
-        for dataset in dict.fromkeys((*known["dataset"], *files["dataset"])):
+    for name, row in datasets.DATASETS.items():
+        if callable(row.kind):
+            _store("dataset", name, datasets.defaults(name))
+    places = [CONF, *(Path(one.removeprefix("file://")) for one in folders if not one.startswith("pkg://"))]
+    files = {group: dict(_files(group, places)) for group in ("model", "dataset", "recipe")}
+    for model in dict.fromkeys((*models.MODELS, *files["model"])):
+        for dataset in dict.fromkeys((*datasets.DATASETS, *files["dataset"])):
             if f"{model}_{dataset}" not in files["recipe"]:
                 own = f"{_name(files['model'], model)}_{_name(files['dataset'], dataset)}"
                 _store("recipe", f"{model}_{dataset}", _recipe(own, model, files["recipe"]), "_global_")

@@ -10,41 +10,52 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from powmix.data import synthetic
+from powmix.data.assembling import Whole, assemble, split
 from powmix.data.cache import stamp
-from powmix.data.options import COMMON, mistakes
-from powmix.data.sources import MODALITIES, SYNTHETIC
+from powmix.data.registry import COMMON, CONVENTIONS, PER_SEED, SPLITTING, convention_of, mistakes, reader
+from powmix.data.sources import MODALITIES, SPLITS, SYNTHETIC
 from powmix.data.splits import Split, Splits, Task
 from powmix.mistakes import check_one_of, refuse, unknown
+from powmix.runs.identity import DEFAULT_SEED
 
 NEEDS = ("tokens", *MODALITIES)
+TASKS = ("regression", "classification", "multilabel")
 CLASSES = ("negative", "neutral", "positive")
 STRATUM = 10
 
 log = logging.getLogger(__name__)
+WHOLES = 2
+GENERAL = {key: value for key, (value, _) in SPLITTING.items()}
 _loaded: dict[str, Splits] = {}
+_wholes: dict[str, Whole | Splits] = {}
+_last: dict[str, Any] = {}
 
 
 def load(
-    dataset: Mapping[str, Any], needs: Sequence[str], task: Task = "regression", seed: int | None = None
+    dataset: Mapping[str, Any], needs: Sequence[str], task: Task | Literal["auto"] = "auto", seed: int = DEFAULT_SEED
 ) -> Splits:
     """The dataset with what a model needs of it, on the CPU; memory-mapped where it came from a file.
 
-    dataset: `name` (synthetic, mosi, mosei, sims), `fraction` of the training split with its `fraction_seed`, and
-    for files `path` and `text_encoder`, for synthetic the fields of synthetic.Options. needs: of tokens, text, audio,
-    vision; dense `text` that a file lacks is computed by a frozen BERT. task: classification turns labels into one-hot
-    (N, 3) negative, neutral, positive. Equal arguments give the same object within a process.
-    Raises ValueError for wrong options, missing or unusable files.
+    dataset: a section as registry.py knows it. needs: dense modalities by name, `*` for all of them, `tokens`; dense
+    `text` that is lacking is computed by a frozen encoder. task: `auto` is what the target asks for; of a sentiment
+    corpus regression, and classification turns its labels into one-hot (N, 3) negative, neutral, positive. seed: of the
+    run, where `split_seed=seed` gives every seed its own split. Equal arguments give the same object within a process,
+    as long as no other seed asks for its split. Raises ValueError for wrong options, missing or unusable files, leaks.
     """
-    needs = tuple(dict.fromkeys(one for need in needs for one in (MODALITIES if need == "*" else (need,))))
     refuse(mistakes(dataset))
-    check_one_of("task", task, ("regression", "classification"))
-    refuse(unknown(needs, NEEDS, "need"))
+    check_one_of("task", task, ("auto", *TASKS))
+    if dataset["name"] not in CONVENTIONS:
+        return _general({**GENERAL, **dataset}, tuple(needs), task, seed)
+    needs = tuple(dict.fromkeys(one for need in needs for one in (MODALITIES if need == "*" else (need,))))
+    task = "regression" if task == "auto" else task
+    check_one_of(f"task of {dataset['name']}", task, ("regression", "classification"))
+    refuse(unknown(needs, NEEDS, f"modality of {dataset['name']}"))
     path = dataset.get("path")
     version = stamp(Path(path).expanduser()) if path and Path(path).expanduser().is_file() else None
     key = json.dumps([dict(dataset), sorted(needs), task, version], sort_keys=True, default=str)
@@ -52,6 +63,82 @@ def load(
         whole = _synthetic(dataset) if dataset["name"] == SYNTHETIC else _from_file(dataset, needs)
         _loaded[key] = _reduced(_limited(whole, dataset), needs, task)
     return _loaded[key]
+
+
+def _general(dataset: Mapping[str, Any], needs: tuple[str, ...], task: str, seed: int) -> Splits:
+    """A dataset of arrays, split and reduced to what is needed."""
+    reads_text = "tokens" in needs or "*" in needs or "text" in needs
+    version = _version(dataset.get("path"))
+    key = json.dumps([dict(dataset), sorted(needs), task, version], sort_keys=True, default=str)
+    if key not in _wholes:
+        while len(_wholes) >= WHOLES:
+            _wholes.pop(next(iter(_wholes)))
+        _wholes[key] = _read(dataset, task, reads_text, needs)
+    whole = _wholes[key]
+    if isinstance(whole, Splits):
+        return whole
+    drawn = f"{key}{seed if dataset['split_seed'] == PER_SEED else ''}"
+    if _last.get("key") != drawn:
+        convention = convention_of(dataset["name"], whole.target.task)
+        _last.update(key=drawn, splits=split(whole, dataset, seed, convention))
+    return _last["splits"]
+
+
+def _read(dataset: Mapping[str, Any], task: str, reads_text: bool, needs: tuple[str, ...]) -> Whole | Splits:
+    """What a dataset's function gives, with the modalities that are needed."""
+    name = dataset["name"]
+    options = {key: value for key, value in dataset.items() if key not in SPLITTING and key != "name"}
+    found = reader(name)(**options)
+    if isinstance(found, Splits):
+        return _needed(found, needs)
+    if not isinstance(found, Mapping):
+        raise ValueError(f"dataset {name}: expected arrays by name or powmix.Splits, got {type(found).__name__}")
+    whole = assemble(name, found, task, dataset["max_steps"])
+    if whole.texts is not None and reads_text:
+        from powmix.data.text import with_tokens
+
+        whole = with_tokens(whole, dataset["text_encoder"], dense="tokens" not in needs)
+    chosen = _chosen(name, needs, tuple(whole.features), whole.tokens is not None)
+    return replace(
+        whole,
+        features={key: whole.features[key] for key in chosen},
+        lengths={key: value for key, value in whole.lengths.items() if key in chosen},
+        kinds={key: whole.kinds[key] for key in chosen},
+        tokens=whole.tokens if "tokens" in needs else None,
+    )
+
+
+def _needed(splits: Splits, needs: tuple[str, ...]) -> Splits:
+    """Splits of a user's own, with the modalities that are needed."""
+    chosen = _chosen(splits.name, needs, tuple(splits.dims), splits.train.tokens is not None)
+
+    def reduce(one: Split) -> Split:
+        return replace(
+            one,
+            features={key: one.features[key] for key in chosen},
+            tokens=one.tokens if "tokens" in needs else None,
+        )
+
+    parts = {part: reduce(getattr(splits, part)) for part in SPLITS}
+    return replace(splits, **parts, dims={key: splits.dims[key] for key in chosen})
+
+
+def _chosen(name: str, needs: tuple[str, ...], there: tuple[str, ...], has_tokens: bool) -> list[str]:
+    """The dense modalities that are needed, in the dataset's order. ValueError where some are not there."""
+    absent = [need for need in needs if need not in (*there, "*", "tokens")]
+    absent += ["tokens (a text)"] if "tokens" in needs and not has_tokens else []
+    if absent:
+        has = ", ".join([*there, *(["text (as tokens)"] if has_tokens and "text" not in there else [])])
+        raise ValueError(f"dataset {name} has no {', '.join(absent)}, which the model reads; it has {has}")
+    return [key for key in there if "*" in needs or key in needs]
+
+
+def _version(path: Any) -> Any:
+    """What changes when a file does."""
+    place = Path(path).expanduser() if isinstance(path, str) else None
+    if place is None or not place.exists():
+        return None
+    return stamp(place) if place.is_file() else [stamp(file) for file in sorted(place.iterdir()) if file.is_file()]
 
 
 def one_hot_sign(label_N1: Tensor) -> Tensor:

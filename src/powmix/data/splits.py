@@ -135,7 +135,8 @@ class Splits:
     dims: feature width (of images: channels) by modality; steps: padded length of each sequence; label_range: of the
     labels' scale (MOSI and MOSEI -3..3, SIMS -1..1); convention: which metrics (metrics/columns.py); digest: SHA-256 of
     what the data came from; outputs: C; kinds: of each modality, `sequence` where it is not said; classes: names of the
-    C classes or labels, if they have any.
+    C classes or labels, if they have any; scale: by modality the mean and the standard deviation of each feature, where
+    features were scaled by them.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Splits:
     task: Task = "regression"
     kinds: dict[str, Kind] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    scale: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
 
     def kind(self, modality: str) -> Kind:
         """What one example of a modality is."""

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from powmix.data import sentences
-from powmix.data.options import OF_SYNTHETIC
+from powmix.data.registry import OF_SYNTHETIC
 from powmix.data.sentences import Sentence
 from powmix.data.splits import CLS, MODALITIES, PAD, SEP, SPLITS, Split, Splits
 from powmix.mistakes import broken, refuse, unknown

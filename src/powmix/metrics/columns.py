@@ -163,7 +163,6 @@ def metric(key: str) -> Metric:
 
 
 MODALITIES = {"text": "Text", "audio": "Audio", "vision": "Vision", "fusion": "Fusion"}
-DATASETS = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS", "synthetic": "Synthetic"}
 
 
 def convention(keys: Collection[str]) -> str:

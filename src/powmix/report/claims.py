@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from powmix.metrics.columns import DATASETS, metric
+from powmix.data.registry import TITLES as DATASETS
+from powmix.metrics.columns import metric
 from powmix.metrics.statistics import BOOTSTRAP_SEED
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS

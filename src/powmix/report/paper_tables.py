@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from powmix.metrics.columns import DATASETS, Metric, columns, metric
+from powmix.data.registry import TITLES as DATASETS
+from powmix.metrics.columns import Metric, columns, metric
 from powmix.metrics.statistics import MIN_INTERVAL, MOST_SEEDS, Comparison, seeds_needed
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS

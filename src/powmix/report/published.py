@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from powmix.metrics.columns import DATASETS, Metric, metric
+from powmix.data.registry import TITLES as DATASETS
+from powmix.metrics.columns import Metric, metric
 from powmix.mistakes import broken, choice, refuse
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS

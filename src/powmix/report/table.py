@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from powmix.metrics.columns import DATASETS, Metric, columns, convention, metric
+from powmix.data.registry import TITLES as DATASETS
+from powmix.metrics.columns import Metric, columns, convention, metric
 from powmix.metrics.statistics import Comparison, Summary, compare, correct, summarise
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS

@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from powmix.metrics.columns import DATASETS, Metric
+from powmix.data.registry import TITLES as DATASETS
+from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import summarise
 from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS

@@ -1,0 +1,87 @@
+"""Arrays from files: an .npz, or a folder of .npy files; nothing in them is executed.
+
+Shape suffixes: N examples.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from powmix.data.splits import Task
+
+MOST_BYTES = 2**36
+"""Bytes of all arrays of a file together, unpacked: beyond it, it is refused before anything is unpacked."""
+
+
+def read(path: str) -> dict[str, Any]:
+    """The arrays of an .npz file, or of the .npy and .json files of a folder, by name.
+
+    A .json file is a list of N strings. Raises ValueError, in one line, for what cannot be read as plain arrays.
+    """
+    return {name: _plain(f"{path}: {name}", value) for name, value in _open(Path(path).expanduser())}
+
+
+def peek_task(path: str) -> Task | None:
+    """The task that the target of such a file asks for; None where it has no usable target."""
+    from powmix.data.targets import task_of_target
+
+    try:
+        found = next((value for name, value in _open(Path(path).expanduser(), "target") if name == "target"), None)
+        return None if found is None else task_of_target(_plain("target", found))
+    except (ValueError, OSError):
+        return None  # reading it all says what is wrong
+
+
+def _open(path: Path, only: str | None = None) -> Iterator[tuple[str, Any]]:
+    if path.is_dir():
+        yield from _of_folder(path, only)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise ValueError(f"{path}: expected at most {MOST_BYTES} bytes of arrays, got {size}")
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                if only is None or name == only:
+                    yield name, arrays[name]
+    except (zipfile.BadZipFile, EOFError, KeyError, OSError, NotImplementedError) as error:
+        raise ValueError(f"{path}: expected an .npz file of arrays, got {type(error).__name__}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+
+
+def _of_folder(path: Path, only: str | None) -> Iterator[tuple[str, Any]]:
+    files = sorted(file for file in path.iterdir() if file.suffix in (".npy", ".json"))
+    if not files:
+        raise ValueError(f"{path}: expected .npy files (one for each modality, and target.npy), got none")
+    for file in files:
+        if only is not None and file.stem != only:
+            continue
+        try:
+            if file.suffix == ".npy":
+                yield file.stem, np.load(file, mmap_mode="r", allow_pickle=False)
+            else:
+                yield file.stem, json.loads(file.read_text("utf-8"))
+        except (ValueError, OSError, EOFError, RecursionError) as error:
+            raise ValueError(f"{file}: expected an array, got {type(error).__name__}: {error}") from None
+
+
+def _plain(where: str, value: Any) -> Any:
+    """Numbers and texts only; a list of JSON must be one of strings."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biufUS":
+            raise ValueError(f"{where}: expected numbers or strings, got dtype {value.dtype}")
+        return value
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value
+    raise ValueError(
+        f"{where}: expected a list of strings, got {'an object' if isinstance(value, Mapping) else value!r:.60}"
+    )

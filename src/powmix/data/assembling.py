@@ -1,0 +1,460 @@
+"""Arrays by name -> a whole dataset -> its three splits: anyone's modalities, however many and of whatever kind.
+
+The arrays form, a mapping:
+    NAME            (N, D) vectors; (N, L, D) sequences, or N arrays (L_i, D), or NAME.rows (sum of L_i, D) with
+                    NAME.lengths (N,); (N, C, H, W) images; N strings, under the name `text`
+    target          (N,) floats, whole numbers or strings, or (N, C) of 0 and 1 (targets.py)
+    split           (N,) train, valid, test, or 0, 1, 2
+    group           (N,) names or numbers: who or what must not stand on both sides of a split
+    id              (N,) different names
+    classes         (C,) names of the classes
+    note            a string that makes one doubt the data: it is told when they are read
+
+Shape suffixes: N examples, L steps, D features, C outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from powmix.data.registry import PER_SEED
+from powmix.data.splits import Kind, Split, Splits
+from powmix.data.targets import Target, prepared
+from powmix.mistakes import nearest
+
+RESERVED = ("target", "split", "group", "id", "classes", "note")
+ROWS, LENGTHS = ".rows", ".lengths"
+TEXT = "text"
+WORDS = {"train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
+FLOOR = 1e-3
+"""Of the median standard deviation of a modality's features: what varies less is not blown up by scaling."""
+STRATUM = 10
+KINDS: dict[int, Kind] = {2: "vector", 3: "sequence", 4: "image"}
+
+log = logging.getLogger("powmix")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A dataset before it is split. features: padded on the right; lengths: of the sequences; given: 0, 1, 2 or None.
+
+    texts: N strings, or None. text_tokens and text_features are made of them where a model needs them (text.py).
+    """
+
+    name: str
+    features: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+    kinds: dict[str, Kind]
+    target: Target
+    ids: list[str]
+    groups: list[str] | None
+    given: np.ndarray | None
+    texts: list[str] | None
+    digest: str
+    notes: dict[str, object] = field(default_factory=dict)
+    tokens: Tensor | None = None
+
+
+def assemble(name: str, arrays: Mapping[str, Any], task: str = "auto", max_steps: int | None = None) -> Whole:
+    """A whole dataset of arrays by name (above). max_steps: sequences are cut to so many.
+
+    Keys that are no modality of N examples are named in a warning. Raises ValueError, by the key's name, for what
+    cannot be used: no target, no modality, other sizes, values that are not finite, wrong splits, ids that come twice.
+    """
+    where = f"dataset {name}"
+    if "target" not in arrays:
+        raise ValueError(f"{where}: no `target` among {', '.join(arrays)}{nearest('target', arrays)}")
+    try:
+        target = prepared(arrays["target"], task, tuple(map(str, arrays.get("classes", ()))))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    size = len(target.values)
+    if size < 3:
+        raise ValueError(f"{where}: expected at least 3 examples, got {size}")
+    features: dict[str, Tensor] = {}
+    lengths: dict[str, Tensor] = {}
+    texts, unused = None, []
+    for key in dict.fromkeys(key.removesuffix(ROWS).removesuffix(LENGTHS) for key in arrays):
+        if key in RESERVED:
+            continue
+        if key not in arrays:
+            features[key], lengths[key] = _ragged_rows(f"{where}: {key}", arrays, key, size, max_steps)
+        elif _is_text(arrays[key]):
+            if key != TEXT or len(arrays[key]) != size:
+                unused.append(f"{key} ({len(arrays[key])} strings; a text of {size} examples is called `text`)")
+            else:
+                texts = [str(one) for one in arrays[key]]
+        elif (found := _modality(f"{where}: {key}", arrays[key], size, max_steps)) is None:
+            unused.append(f"{key} {_shape(arrays[key])}")
+        else:
+            features[key] = found[0]
+            if found[1] is not None:
+                lengths[key] = found[1]
+    if unused:
+        log.warning("%s: not used, since they are no modality of %d examples: %s", where, size, "; ".join(unused))
+    if not features and texts is None:
+        raise ValueError(f"{where}: no modality among {', '.join(arrays)}: expected an array of {size} examples")
+    note = arrays.get("note")
+    if note is not None:
+        log.warning("%s: %s", where, note)
+    return Whole(
+        name,
+        features,
+        lengths,
+        {key: "sequence" if key in lengths else KINDS[value.ndim] for key, value in features.items()},
+        target,
+        _ids(where, arrays.get("id"), size),
+        _names(where, "group", arrays.get("group"), size),
+        _given(where, arrays.get("split"), size),
+        texts,
+        _digest(features, lengths, target, texts),
+    )
+
+
+def split(whole: Whole, options: Mapping[str, Any], seed: int, convention: str) -> Splits:
+    """The three splits of a dataset. options: of registry.SPLITTING. seed: of the run, for `split_seed=seed`.
+
+    A given split stands; where it has no validation part, one is drawn from its training part. Otherwise whole groups
+    are drawn where there are groups, else examples, evenly over labels. Raises ValueError where a part would be empty,
+    and for leaks: rows that are equal, or groups, on both sides of a split.
+    """
+    own = seed if options["split_seed"] == PER_SEED else options["split_seed"]
+    parts = _parts(whole, options, own)
+    if options["train_examples"] is not None:
+        parts[0] = _some(whole, parts[0], options["train_examples"], own)
+    if options["fraction"] < 1:
+        count = max(1, round(options["fraction"] * len(parts[0])))
+        parts[0] = _some(whole, parts[0], count, options["fraction_seed"])
+    _refuse_leaks(whole, parts, options["leaks"])
+    rows = [torch.as_tensor(np.sort(part)) for part in parts]
+    scale = _scale(whole, rows[0]) if options["scale"] == "standard" else {}
+    low, high = whole.target.values[parts[0]].min(), whole.target.values[parts[0]].max()
+    return Splits(
+        name=whole.name,
+        **{part: _split(whole, index, scale) for part, index in zip(("train", "valid", "test"), rows)},
+        dims={key: value.shape[1 if whole.kinds[key] == "image" else -1] for key, value in whole.features.items()},
+        steps={key: whole.features[key].shape[1] for key in whole.lengths}
+        | ({TEXT: whole.tokens.shape[2]} if whole.tokens is not None else {}),
+        label_range=(float(low), float(high)) if low < high else (float(low) - 1, float(high) + 1),
+        convention=convention,
+        digest=whole.digest,
+        outputs=whole.target.values.shape[1],
+        notes=dict(whole.notes),
+        task=whole.target.task,
+        kinds=whole.kinds,
+        classes=whole.target.classes,
+        scale={key: (mean.tolist(), std.tolist()) for key, (mean, std) in scale.items()},
+    )
+
+
+def scaled(value: Tensor, kind: Kind, mean_D: Tensor, std_D: Tensor, length_N: Tensor | None) -> Tensor:
+    """Features less their training mean, over their training standard deviation; padding stays zero."""
+    shape = (-1, 1, 1) if kind == "image" else (-1,)
+    out = (value - mean_D.view(shape)) / std_D.view(shape)
+    return out if length_N is None else out * _real(value, length_N)
+
+
+# --- reading one key --------------------------------------------------------------------------------------------------
+
+
+def _modality(where: str, value: Any, size: int, max_steps: int | None) -> tuple[Tensor, Tensor | None] | None:
+    """A modality and, of a sequence, its lengths; None for what has not `size` examples."""
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        if len(value) != size:
+            return None
+        steps = [np.asarray(one) for one in value]
+        if all(one.ndim == 2 for one in steps):
+            return _padded(where, steps, max_steps)
+        value = steps
+    array = np.asarray(value)
+    if array.ndim == 0 or len(array) != size or array.ndim > 4:
+        return None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: expected numbers, got dtype {array.dtype}")
+    if array.ndim == 1:
+        array = array[:, None]
+    if 0 in array.shape:
+        raise ValueError(f"{where}: expected no empty axis, got {array.shape}")
+    if array.ndim == 3:
+        array = array[:, :max_steps]
+    tensor = _finite(where, array)
+    return tensor, torch.full((size,), array.shape[1]) if array.ndim == 3 else None
+
+
+def _ragged_rows(
+    where: str, arrays: Mapping[str, Any], key: str, size: int, max_steps: int | None
+) -> tuple[Tensor, Tensor]:
+    absent = [name for name in (key + ROWS, key + LENGTHS) if name not in arrays]
+    if absent:
+        raise ValueError(f"{where}: a sequence needs {key}{ROWS} and {key}{LENGTHS}, there is no {absent[0]}")
+    rows, lengths_N = np.asarray(arrays[key + ROWS]), np.asarray(arrays[key + LENGTHS])
+    if rows.ndim != 2 or lengths_N.shape != (size,) or lengths_N.dtype.kind not in "iu" or lengths_N.min() < 1:
+        raise ValueError(
+            f"{where}: expected rows (steps, D) and lengths ({size},) of whole numbers >= 1, got {rows.shape} and "
+            f"{lengths_N.shape} {lengths_N.dtype}"
+        )
+    if lengths_N.sum() != len(rows):
+        raise ValueError(f"{where}: the lengths add up to {lengths_N.sum()} steps, there are {len(rows)} rows")
+    return _padded(where, np.split(rows, lengths_N.cumsum()[:-1]), max_steps)
+
+
+def _padded(where: str, steps: Sequence[np.ndarray], max_steps: int | None) -> tuple[Tensor, Tensor]:
+    widths = sorted({one.shape[1] for one in steps})
+    if len(widths) > 1 or widths == [0]:
+        raise ValueError(f"{where}: expected (steps, D) of one width, got widths {widths[:5]}")
+    if any(len(one) == 0 for one in steps):
+        raise ValueError(f"{where}: {sum(len(one) == 0 for one in steps)} sequences are empty")
+    lengths = [min(len(one), max_steps or len(one)) for one in steps]
+    out = np.zeros((len(steps), max(lengths), widths[0]), np.float32)
+    for row, (one, length) in enumerate(zip(steps, lengths)):
+        out[row, :length] = one[:length]
+    return _finite(where, out), torch.tensor(lengths)
+
+
+def _finite(where: str, array: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    bad = int((~tensor.isfinite()).sum())
+    if bad:
+        raise ValueError(f"{where}: {bad} of {tensor.numel()} values are NaN, infinite or beyond float32")
+    return tensor
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "US"
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def _shape(value: Any) -> str:
+    return (
+        str(np.shape(value))
+        if isinstance(value, np.ndarray)
+        else f"of {len(value)}"
+        if hasattr(value, "__len__")
+        else ""
+    )
+
+
+def _names(where: str, key: str, value: Any, size: int) -> list[str] | None:
+    if value is None:
+        return None
+    if len(value) != size:
+        raise ValueError(f"{where}: {key}: expected {size} names, got {len(value)}")
+    return [one.decode() if isinstance(one, bytes) else str(one) for one in np.asarray(value).tolist()]
+
+
+def _ids(where: str, value: Any, size: int) -> list[str]:
+    names = _names(where, "id", value, size) or [str(row) for row in range(size)]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"{where}: id: {len(twice)} names come more than once, such as {twice[0]!r}")
+    return names
+
+
+def _given(where: str, value: Any, size: int) -> np.ndarray | None:
+    names = _names(where, "split", value, size)
+    if names is None:
+        return None
+    numbers = {"0": 0, "1": 1, "2": 2}
+    wrong = sorted({name for name in names if name.lower() not in WORDS and name not in numbers})
+    if wrong:
+        raise ValueError(f"{where}: split: expected train, valid, test or 0, 1, 2, got {', '.join(wrong[:5])}")
+    return np.array([WORDS.get(name.lower(), numbers.get(name)) for name in names])
+
+
+def _digest(
+    features: Mapping[str, Tensor], lengths: Mapping[str, Tensor], target: Target, texts: Sequence[str] | None
+) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(features):
+        digest.update(f"{name}{tuple(features[name].shape)}".encode())
+        digest.update(features[name].numpy())
+        digest.update(lengths[name].numpy() if name in lengths else b"")
+    digest.update(np.ascontiguousarray(target.values))
+    digest.update("\0".join(texts or ()).encode())
+    return digest.hexdigest()
+
+
+# --- splitting --------------------------------------------------------------------------------------------------------
+
+
+def _parts(whole: Whole, options: Mapping[str, Any], seed: int) -> list[np.ndarray]:
+    """The rows of training, validation and test."""
+    where, how = f"dataset {whole.name}", options["split"]
+    if how == "given" and whole.given is None:
+        raise ValueError(f"{where}: dataset.split=given, but it has no `split`")
+    if how == "group" and whole.groups is None:
+        raise ValueError(f"{where}: dataset.split=group, but it has no `group`")
+    by_group = whole.groups is not None and how != "random"
+    everything = np.arange(len(whole.ids))
+    if whole.given is not None and how in ("auto", "given") and options["folds"] is None:
+        train, valid, test = (everything[whole.given == part] for part in range(3))
+        if not len(valid) and len(train):
+            valid, train = _drawn(whole, train, options["valid"], seed, by_group)
+    elif options["folds"] is not None:
+        folds = _folds(whole, everything, options["folds"], seed, by_group)
+        fold = options["fold"]
+        test, valid = folds[fold], folds[(fold + 1) % len(folds)]
+        train = np.concatenate(
+            [one for number, one in enumerate(folds) if number not in (fold, (fold + 1) % len(folds))]
+        )
+    else:
+        test, rest = _drawn(whole, everything, options["test"], seed, by_group)
+        share = options["valid"]
+        if share < 1:  # of the whole, not of what is left
+            share = share * len(everything) / max(len(rest), 1)
+        valid, train = _drawn(whole, rest, share, seed, by_group)
+    for name, part in (("training", train), ("validation", valid), ("test", test)):
+        if not len(part):
+            raise ValueError(f"{where}: its {name} part is empty ({len(train)} / {len(valid)} / {len(test)} examples)")
+    return [train, valid, test]
+
+
+def _drawn(whole: Whole, rows: np.ndarray, share: float, seed: int, by_group: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the rows, and the others: a share or a number of them, whole groups where asked for."""
+    wanted = share * len(rows) if share < 1 else share
+    if not by_group:
+        order = rows[_order(whole.target.values[rows], seed)]
+        return order[: round(wanted)], order[round(wanted) :]
+    members = _groups(whole, rows, seed)
+    if len(members) < 2:
+        raise ValueError(f"dataset {whole.name}: {len(members)} groups cannot be on two sides of a split")
+    chosen, count = [], 0
+    for group in members[:-1]:
+        if chosen and count + len(group) / 2 > wanted:
+            break
+        chosen.append(group)
+        count += len(group)
+    return np.concatenate(chosen), np.concatenate(members[len(chosen) :])
+
+
+def _folds(whole: Whole, rows: np.ndarray, count: int, seed: int, by_group: bool) -> list[np.ndarray]:
+    """`count` parts of about the same size; whole groups, the largest first, into the smallest part so far."""
+    if not by_group:
+        order = rows[_order(whole.target.values[rows], seed)]
+        if count > len(order):
+            raise ValueError(f"dataset {whole.name}: {len(order)} examples make no {count} folds")
+        return [order[fold::count] for fold in range(count)]
+    members = _groups(whole, rows, seed)
+    if count > len(members):
+        raise ValueError(f"dataset {whole.name}: {len(members)} groups make no {count} folds")
+    folds: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for group in sorted(members, key=len, reverse=True):
+        min(folds, key=lambda fold: sum(map(len, fold))).append(group)
+    return [np.concatenate(fold) for fold in folds]
+
+
+def _groups(whole: Whole, rows: np.ndarray, seed: int) -> list[np.ndarray]:
+    """The rows of each group, the groups in a random order."""
+    assert whole.groups is not None
+    names = np.array(whole.groups)[rows]
+    unique = np.unique(names)
+    return [rows[names == unique[place]] for place in np.random.default_rng(seed).permutation(len(unique))]
+
+
+def _some(whole: Whole, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """At most `count` of the rows, evenly over labels."""
+    return rows if count >= len(rows) else rows[_order(whole.target.values[rows], seed)[:count]]
+
+
+def _order(target_NC: np.ndarray, seed: int) -> np.ndarray:
+    """A random order whose every beginning takes evenly from all labels: examples sorted by label in strata of ten."""
+    rng = np.random.default_rng(seed)
+    label_N = target_NC[:, 0] if target_NC.shape[1] == 1 else target_NC @ np.arange(target_NC.shape[1])
+    shuffled_N = rng.permutation(len(label_N))
+    by_label_N = shuffled_N[np.argsort(label_N[shuffled_N], kind="stable")]
+    key_N = np.empty(len(label_N))
+    for start in range(0, len(label_N), STRATUM):
+        stratum = by_label_N[start : start + STRATUM]
+        key_N[stratum] = (rng.permutation(len(stratum)) + rng.random()) / len(stratum)
+    return np.argsort(key_N, kind="stable")
+
+
+def _refuse_leaks(whole: Whole, parts: Sequence[np.ndarray], leaks: str) -> None:
+    found = []
+    rows = _row_hashes(whole)
+    for name, one, other in (("training", 0, 2), ("training", 0, 1), ("validation", 1, 2)):
+        against = ("training", "validation", "test")[other]
+        shared = np.isin(rows[parts[other]], rows[parts[one]])
+        if shared.any():
+            found.append(f"{shared.sum()} {against} examples equal a {name} example in every modality")
+        if whole.groups is not None:
+            names = np.array(whole.groups)
+            both = sorted(set(names[parts[one]]) & set(names[parts[other]]))
+            if both:
+                shown = ", ".join(both[:3]) + (", ..." if len(both) > 3 else "")
+                found.append(f"{len(both)} groups are in {name} and in {against} ({shown})")
+    if found and leaks == "refuse":
+        raise ValueError(
+            f"dataset {whole.name}: {'; '.join(found)}: what is learnt there would be measured again; "
+            "drop them or give them one group; dataset.leaks=warn trains all the same"
+        )
+    for sentence in found:
+        log.warning("dataset %s: %s", whole.name, sentence)
+
+
+def _row_hashes(whole: Whole) -> np.ndarray:
+    """One hash for each example over all its modalities."""
+    hashes = []
+    columns = [value.flatten(1).numpy() for value in whole.features.values()]
+    for row in range(len(whole.ids)):
+        digest = hashlib.blake2b(digest_size=8)
+        for column in columns:
+            digest.update(np.ascontiguousarray(column[row]))
+        digest.update((whole.texts[row] if whole.texts else "").encode())
+        hashes.append(digest.digest())
+    return np.array(hashes)
+
+
+# --- preparing --------------------------------------------------------------------------------------------------------
+
+
+def _scale(whole: Whole, rows: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of every feature over the training rows: of real steps, of images by channel."""
+    found = {}
+    for name, value in whole.features.items():
+        x = value[rows]
+        if whole.kinds[name] == "image":
+            x = x.transpose(0, 1).flatten(1).T
+        elif name in whole.lengths:
+            x = x[_real(x, whole.lengths[name][rows]).squeeze(-1)]
+        std_D, mean_D = torch.std_mean(x.double(), dim=0, correction=0)
+        floor = FLOOR * std_D[std_D > 0].median() if (std_D > 0).any() else torch.ones(())
+        found[name] = mean_D.float(), torch.where(std_D > 0, std_D.clamp(min=floor), 1.0).float()
+    return found
+
+
+def _real(value: Tensor, length_N: Tensor) -> Tensor:
+    """Which steps are no padding: (N, L, 1)."""
+    return (torch.arange(value.shape[1]) < length_N[:, None]).unsqueeze(-1)
+
+
+def _split(whole: Whole, rows: Tensor, scale: Mapping[str, tuple[Tensor, Tensor]]) -> Split:
+    features = {}
+    for name, value in whole.features.items():
+        length_N = whole.lengths[name][rows] if name in whole.lengths else None
+        chosen = value[rows]
+        features[name] = scaled(chosen, whole.kinds[name], *scale[name], length_N) if name in scale else chosen
+    tokens = None if whole.tokens is None else whole.tokens[rows]
+    lengths = {name: value[rows] for name, value in whole.lengths.items()}
+    if tokens is not None:
+        lengths[TEXT] = tokens[:, 1].sum(-1)
+    names = rows.tolist()
+    return Split(
+        features=features,
+        tokens=tokens,
+        lengths=lengths,
+        side=dict.fromkeys(lengths, "right"),
+        target=torch.from_numpy(whole.target.values[rows.numpy()]),
+        ids=[whole.ids[row] for row in names],
+        raw_text=[whole.texts[row] if whole.texts else "" for row in names],
+        groups=whole.groups and [whole.groups[row] for row in names],
+    )
