@@ -15,7 +15,7 @@ test-all: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray]"
 	$(BIN)/python -m pytest -n 2 -m "not cluster"
 
-# Real engines on this machine, started and ended by the tests: needs Debian's package postgresql.
+# Real engines on this machine, started and ended by the tests: needs Debian's packages postgresql, slurm-wlm and munge.
 test-cluster: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check psycopg2-binary
 	$(BIN)/python -m pytest -m cluster

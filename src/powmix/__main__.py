@@ -15,6 +15,7 @@ from powmix.command.callback import Around
 from powmix.command.composition import register_resolvers, sweep_name
 from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
 from powmix.command.job import job
+from powmix.command.launchers import register as register_launcher
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
 from powmix.command.sweeping import register as register_sweeper
 from powmix.places import CONF
@@ -36,6 +37,7 @@ def main() -> None:
 def _main() -> None:
     register_resolvers()
     register_sweeper()
+    register_launcher()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     overrides, arguments = [], None
     if not QUIET_FLAGS & set(sys.argv[1:]):
@@ -55,6 +57,13 @@ def _main() -> None:
         leave(str(error), WRONG if isinstance(error, (HydraException, OmegaConfBaseException)) else ERROR)
     except OSError as error:
         leave(str(error))
+    except Exception as error:
+        from powmix.search.launching import LOST
+
+        if type(error).__name__ not in LOST:
+            raise
+        told = " ".join(str(error).splitlines()[:2])
+        leave(f"a job was lost: {told}; the same command continues", SOME_FAILED)
     if arguments and arguments.multirun and Around.failed:
         sys.exit(SOME_FAILED)
 
