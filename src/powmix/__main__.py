@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from powmix.command.callback import Around
 from powmix.command.composition import register_resolvers, sweep_name
-from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
+from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave, of_disk
 from powmix.command.job import job
 from powmix.command.launchers import register as register_launcher
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
 from powmix.command.sweeping import register as register_sweeper
+from powmix.mistakes import print_on_any_terminal
 from powmix.places import CONF
 from powmix.training.interruption import sigterm_as_interrupt
 
@@ -27,6 +29,8 @@ QUIET_FLAGS = {"--help", "-h", "--hydra-help", "--version", "--shell-completion"
 
 def main() -> None:
     """`powmix` on the command line; command/exits.py says what its exit codes mean."""
+    print_on_any_terminal()
+    logging.raiseExceptions = False  # a log that cannot be written (full disk) ends nothing and prints no traceback
     try:
         with sigterm_as_interrupt():
             _main()
@@ -56,7 +60,8 @@ def _main() -> None:
         _stop_on_mistakes(overrides)
         leave(str(error), WRONG if isinstance(error, (HydraException, OmegaConfBaseException)) else ERROR)
     except OSError as error:
-        leave(str(error))
+        outputs = next((text.partition("=")[2] for text in overrides if text.startswith("outputs=")), "outputs")
+        leave(of_disk(error, outputs))
     except Exception as error:
         from powmix.search.launching import LOST
 
