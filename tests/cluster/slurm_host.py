@@ -33,6 +33,7 @@ SchedulerParameters=sched_interval=5
 KillWait=5
 MinJobAge=300
 SelectType=select/cons_tres
+DefMemPerCPU=1500
 GresTypes=gpu
 NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=8000 Gres=gpu:2
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
