@@ -13,11 +13,12 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
 from training_corpus import PairMixer, TinyFusion, same_weights, science, tiny_splits, weights
 
 from powmix.runs.files import alone_in
 from powmix.runs.records import finished_seed, write_variant
-from powmix.training import Settings, train_seeds
+from powmix.training import Settings, checkpoint, train_seeds
 
 SEEDS = (1111, 1112)
 LAST_RESORT = 400
@@ -164,3 +165,23 @@ def test_three_processes_on_one_run_end_alike_though_one_is_killed(tmp_path, who
     assert len(answers) == 2
     for records in answers:
         assert_equal(folder, records, whole)
+
+
+@pytest.mark.parametrize("told", [KeyboardInterrupt("signal 15"), OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_what_happens_while_a_checkpoint_is_written_is_told_as_it_is(tmp_path, monkeypatch, told, at):
+    """torch.save raises a RuntimeError of its own on top, in which an interrupt would be a failed training."""
+    real, writes = io.open, iter(range(1, LAST_RESORT))
+
+    class Stream(io.FileIO):
+        def write(self, content):
+            if next(writes) == at:
+                raise told
+            return super().write(content)
+
+    monkeypatch.setattr(io, "open", lambda file, mode="r", *more, **options: (
+        Stream(file, mode) if mode == "wb" else real(file, mode, *more, **options)
+    ))  # fmt: skip
+    with pytest.raises(type(told)):
+        checkpoint.save(tmp_path / "checkpoint.pt", {"model": torch.zeros(1000)})
+    assert not list(tmp_path.iterdir())

@@ -71,13 +71,13 @@ def export(path: Path, weights: Weights, **notes: Any) -> None:
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:
-    """torch.save; a full disk is an OSError, where torch raises a RuntimeError on top of it."""
+    """torch.save; a full disk stays an OSError, and an interrupt one: torch raises a RuntimeError on top of either."""
     try:
         with path.open("wb") as stream:
             torch.save(state, stream)
     except RuntimeError as error:
         told: BaseException | None = error
-        while told is not None and not isinstance(told, OSError):
+        while told is not None and not isinstance(told, OSError | KeyboardInterrupt):
             told = told.__context__
         raise told or error from None
 
