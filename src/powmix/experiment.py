@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from powmix import mixing, models, plugins
 from powmix.data import Splits, load
-from powmix.metrics.columns import direction, objective_of
+from powmix.metrics.columns import direction, evaluate, objective_of
 from powmix.metrics.registry import described
 from powmix.metrics.statistics import spread
+from powmix.metrics.values import UndefinedMetric
 from powmix.runs.files import alone_in, read_json
 from powmix.runs.identity import DEFAULT_SEED
 from powmix.runs.provenance import command, provenance
@@ -135,10 +138,39 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
             result["seeds"] = train_seeds(
                 made.build, made.splits_of, made.mixer, made.settings, config["seeds"], place, listener
             )
+            reached = spread(result["seeds"])["mean"]["test"][made.settings.objective]
+            if note := worse_than_a_constant(made.splits, made.settings.task, made.settings.objective, reached):
+                result["note"] = note
         except BaseException:
             records = (finished_seed(place(seed), seed) for seed in config["seeds"])
             result["seeds"] = [record for record in records if record]
             raise
+
+
+def worse_than_a_constant(splits: Splits, task: str, metric: str, reached: float) -> str | None:
+    """A sentence where a test metric is worse than that of always predicting what is most usual in training.
+
+    For classification the majority's class; for regression the median of the labels where `metric` is the mean
+    absolute error, which it makes least, and their mean elsewhere. None where it is better, or where a constant has no
+    such value.
+    """
+    if task == "multilabel":
+        return None
+    train_NC, test_NC = (split.target.cpu().numpy() for split in (splits.train, splits.test))
+    if task == "classification":
+        convention, name = "classification", "majority class"
+        constant_C = np.eye(train_NC.shape[1], dtype=np.float32)[train_NC.sum(0).argmax()]
+    else:
+        convention, name = splits.convention, "median" if metric == "MAE" else "mean"
+        constant_C = np.median(train_NC, 0) if metric == "MAE" else train_NC.mean(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetric)
+        found = evaluate(convention, np.broadcast_to(constant_C, test_NC.shape).astype(np.float32), test_NC)
+    sign = 1 if direction(metric) == "maximize" else -1
+    if metric not in found or sign * reached >= sign * found[metric]:
+        return None
+    usual = f"{found[metric]:.4g}, that of always predicting the {name} of the training labels"
+    return f"test {metric} {reached:.4g} is worse than {usual}"
 
 
 def _warn_of_few_steps(settings: Settings, examples: int) -> None:

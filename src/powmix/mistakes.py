@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import io
 import math
 import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -200,10 +202,21 @@ def refuse(found: Sequence[str], owner: str = "") -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, with the nearest option."""
+    """argparse whose errors are one line, with the nearest option; what is printed suits every terminal."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        print_on_any_terminal()
 
     def error(self, message: str) -> NoReturn:
         unrecognized = message.partition("unrecognized arguments: ")[2].split()
         options = [option for action in self._actions for option in action.option_strings]
         hint = nearest(unrecognized[0].partition("=")[0], options) if unrecognized else ""
         self.exit(2, f"{self.prog}: {message}{hint}\n")
+
+
+def print_on_any_terminal() -> None:
+    """A character that the terminal's encoding lacks is printed as `?`: it must not end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

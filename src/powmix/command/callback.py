@@ -55,7 +55,7 @@ class Around(Callback):
         """Also when the sweep was interrupted."""
         folder = Path(config.hydra.sweep.dir)
         write_sweep(folder)
-        Around.failed = sum(job["status"] == "failed" for job in read_jobs(folder).values())
+        Around.failed = sum(job["status"] not in ("finished", "pruned") for job in read_jobs(folder).values())
         from powmix.report.comparison import write_comparison
 
         sys.stdout.write(write_comparison(folder) + f"\n{folder}/\n")

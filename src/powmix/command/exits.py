@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import NoReturn
 
@@ -23,3 +24,11 @@ def leave(message: str, code: int = ERROR) -> NoReturn:
         sys.exit(f"powmix: {message}")
     sys.stderr.write(f"powmix: {message}\n")
     sys.exit(code)
+
+
+def of_disk(error: OSError, folder: str = "") -> str:
+    """What to do about a disk that is full or fails; any other error as it is. folder: where no file is named."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return str(error)
+    where = error.filename or folder
+    return f"{where}: {error.strerror}; finished seeds are kept, and once this is mended the same command continues"

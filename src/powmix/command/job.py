@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from powmix import plugins
 from powmix.command.composition import plain, register_resolvers, task_overrides
-from powmix.command.exits import leave
+from powmix.command.exits import leave, of_disk
 from powmix.command.validation import check_config
 from powmix.mistakes import refuse
 from powmix.runs.identity import seed_list, short_name, signature, variant
@@ -34,10 +34,12 @@ def job(composed: DictConfig) -> float:
     config = plain(composed)
     if hydra_config.mode == RunMode.MULTIRUN:
         return _job_of_a_sweep(config, hydra_config)
+    folder = Path(hydra_config.runtime.output_dir)
     try:
-        return _run(config, hydra_config, Path(hydra_config.runtime.output_dir))["objective"]
+        return _run(config, hydra_config, folder)["objective"]
     except (ValueError, OSError, TrainingFailed) as error:
-        leave(str(error))  # raised on, Hydra would print a line of its own before it
+        # Raised on, Hydra would print a line of its own before it.
+        leave(of_disk(error, str(folder)) if isinstance(error, OSError) else str(error))
 
 
 def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def describe(run_folder: Path, color: bool = False, width: int | None = None) ->
     found = collection.read([Path(run_folder)])
     table = build(found.records)
     parts = [terminal.render(table, color=color, width=width)] if table.rows else ["No seed has finished.\n"]
-    return "\n".join([*parts, _failures(found.failures)]).rstrip("\n") + "\n"
+    parts.append(_bullets([record.note for record in found.records if record.note]))
+    return "\n".join([*filter(None, parts), _failures(found.failures)]).rstrip("\n") + "\n"
 
 
 def write(path: Path, text: str) -> None:

@@ -189,6 +189,8 @@ def _row(label: str, record: Record, block: Sequence[Record], columns: Sequence[
             cells[m.key] = Cell(summarise(list(values.values())), against)
     if record.status != "finished":
         notes = (*notes, f"{record.status}: {len(record.seeds)} seed(s) so far")
+    if record.note:
+        notes = (*notes, record.note)
     return Row(record, label, cells, baseline, notes)
 
 

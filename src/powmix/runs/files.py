@@ -81,7 +81,8 @@ def alone_in(folder: Path) -> Iterator[None]:
         log.info("%s: %s works here: waiting for it", folder, whose)
         lock.acquire()
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
+        with naming(holder):
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
         remove_leftovers(folder)
         yield
     finally:
@@ -107,12 +108,24 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
+        with naming(path):
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError inside says which file it is about: the system names none where a write or a sync fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename or not error.errno:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
@@ -124,7 +137,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (Path(mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent)) for _ in range(2))
     try:
-        yield temporary
+        with naming(folder):
+            yield temporary
         for inside in sorted(temporary.rglob("*"), reverse=True):
             sync(inside)
         sync(temporary)

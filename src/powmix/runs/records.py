@@ -145,6 +145,7 @@ class Record:
     objective_metric: str
     seeds: tuple[SeedResult, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
 
     @property
     def name(self) -> str:
@@ -245,6 +246,7 @@ def read_record(folder: Path) -> Record:
         objective_metric=str(content.get("objective_metric") or "MAE"),
         seeds=tuple(_finished_seeds(folder, content.get("seeds") or [])),
         provenance=content.get("provenance") or {},
+        note=content.get("note"),
     )
 
 

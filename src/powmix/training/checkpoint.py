@@ -28,7 +28,7 @@ class CorruptCheckpoint(Exception):
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Writes tensors and plain values, then their SHA-256; a kill leaves the previous checkpoint or this one."""
     with replacing(path) as temporary:
-        torch.save({"schema": SCHEMA, **state}, temporary)
+        _write(temporary, {"schema": SCHEMA, **state})
         digest = _sha256(temporary, temporary.stat().st_size)
         with temporary.open("ab") as stream:
             stream.write(digest)
@@ -63,10 +63,23 @@ def snapshot(module: torch.nn.Module) -> Weights:
 
 def export(path: Path, weights: Weights, **notes: Any) -> None:
     """Weights as safetensors; notes as JSON in its metadata, under one key: several would come in random order."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    with replacing(path) as temporary:
-        save_file({k: v.cpu().contiguous() for k, v in weights.items()}, temporary, {"powmix": json.dumps(notes)})
+    with replacing(path) as temporary:  # by bytes, for its save_file tells a full disk as an error of its own
+        content = {k: v.cpu().contiguous() for k, v in weights.items()}
+        temporary.write_bytes(save(content, {"powmix": json.dumps(notes)}))
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    """torch.save; a full disk stays an OSError, and an interrupt one: torch raises a RuntimeError on top of either."""
+    try:
+        with path.open("wb") as stream:
+            torch.save(state, stream)
+    except RuntimeError as error:
+        told: BaseException | None = error
+        while told is not None and not isinstance(told, OSError | KeyboardInterrupt):
+            told = told.__context__
+        raise told or error from None
 
 
 def _sha256(path: Path, size: int) -> bytes:
