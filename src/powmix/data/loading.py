@@ -67,13 +67,12 @@ def load(
 
 def _general(dataset: Mapping[str, Any], needs: tuple[str, ...], task: str, seed: int) -> Splits:
     """A dataset of arrays, split and reduced to what is needed."""
-    reads_text = "tokens" in needs or "*" in needs or "text" in needs
     version = _version(dataset.get("path"))
     key = json.dumps([dict(dataset), sorted(needs), task, version], sort_keys=True, default=str)
     if key not in _wholes:
         while len(_wholes) >= WHOLES:
             _wholes.pop(next(iter(_wholes)))
-        _wholes[key] = _read(dataset, task, reads_text, needs)
+        _wholes[key] = _read(dataset, task, needs)
     whole = _wholes[key]
     if isinstance(whole, Splits):
         return whole
@@ -84,7 +83,7 @@ def _general(dataset: Mapping[str, Any], needs: tuple[str, ...], task: str, seed
     return _last["splits"]
 
 
-def _read(dataset: Mapping[str, Any], task: str, reads_text: bool, needs: tuple[str, ...]) -> Whole | Splits:
+def _read(dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whole | Splits:
     """What a dataset's function gives, with the modalities that are needed."""
     name = dataset["name"]
     options = {key: value for key, value in dataset.items() if key not in SPLITTING and key != "name"}
@@ -94,10 +93,10 @@ def _read(dataset: Mapping[str, Any], task: str, reads_text: bool, needs: tuple[
     if not isinstance(found, Mapping):
         raise ValueError(f"dataset {name}: expected arrays by name or powmix.Splits, got {type(found).__name__}")
     whole = assemble(name, found, task, dataset["max_steps"])
-    if whole.texts is not None and reads_text:
-        from powmix.data.text import with_tokens
-
-        whole = with_tokens(whole, dataset["text_encoder"], dense="tokens" not in needs)
+    if whole.texts is not None and ({"tokens", "text"} & set(needs) or not whole.features):
+        raise ValueError(f"dataset {name}: raw text is not tokenised yet: give `text` as token features (N, L, D)")
+    if whole.texts is not None:
+        log.warning("dataset %s: its text is not read: raw text is not tokenised yet", name)
     chosen = _chosen(name, needs, tuple(whole.features), whole.tokens is not None)
     return replace(
         whole,

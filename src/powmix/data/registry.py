@@ -70,15 +70,15 @@ DATASETS: dict[str, Row] = {
         "powmix.data.tasks:utd",
         "classification",
         "UTD-MHAD (Chen, Jafari, Kehtarnavaz 2015), offered by its authors for free use: its Inertial, Skeleton and "
-        "Depth folders of .mat files; then powmix-data gather utd FOLDER OUT, and dataset=utd dataset.path=OUT",
+        "Depth folders of .mat files, gathered as arrays; dataset=utd dataset.path=FOLDER",
         ("utd_inertial.npz", "utd_skeleton.npz", "utd_depth.npz", "utd_index.npz"),
     ),
     "digits": Row(
         "Digits",
         "powmix.data.tasks:digits",
         "classification",
-        "the Free Spoken Digit Dataset (CC BY-SA 4.0), its recordings/*.wav: powmix-data gather digits FOLDER OUT, and "
-        "dataset=digits dataset.path=OUT; the written digits are mfeat's",
+        "the Free Spoken Digit Dataset (CC BY-SA 4.0), its recordings as log-mel arrays: "
+        "dataset=digits dataset.path=FOLDER; the written digits are mfeat's",
         ("fsdd_logmel.npz",),
     ),
     "maec": Row(

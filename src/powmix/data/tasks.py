@@ -1,7 +1,7 @@
 """Real multimodal tasks beyond sentiment, in the arrays form (assembling.py); nothing of them is kept in powmix.
 
-mfeat and htad are read from the files of installed wheels, which are not imported; the others from a folder that
-`powmix-data gather` made of the original files.
+mfeat and htad are read from the files of installed wheels, which are not imported; the others from a
+folder of .npz files.
 """
 
 from __future__ import annotations
