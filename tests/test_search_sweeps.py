@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.plugins.launcher import Launcher
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from powmix.command.composition import register_resolvers
@@ -164,4 +166,4 @@ def test_a_launcher_preset_composes_and_opens_with_its_command(name):
         pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `ray` is not installed")
     lines = (ROOT / f"conf/hydra/launcher/{name}.yaml").read_text().splitlines()
     assert any(f"hydra/launcher={name}" in line for line in lines[:4])
-    assert composed(f"hydra/launcher={name}").hydra.launcher._target_.endswith("Launcher")
+    assert issubclass(get_class(composed(f"hydra/launcher={name}").hydra.launcher._target_), Launcher)

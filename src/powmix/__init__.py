@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from powmix import mixing
 
 if TYPE_CHECKING:
+    from powmix.__main__ import lab as main  # noqa: F401
     from powmix.data.splits import Batch as Batch
     from powmix.data.splits import Splits as Splits
     from powmix.metrics.losses import register_loss as register_loss

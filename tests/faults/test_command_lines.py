@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from powmix.command.composition import plain, register_resolvers
 from powmix.command.overrides import check_command, with_quoted_paths
+from powmix.command.registered import offer
 from powmix.command.validation import check_config
 from powmix.places import CONF
 
@@ -22,6 +23,7 @@ MIXERS = sorted(path.stem for path in (CONF / "mixer").glob("*.yaml"))
 
 def composed(*overrides: str) -> tuple[dict, dict]:
     register_resolvers()
+    offer()
     with initialize_config_dir(str(CONF)):
         config = compose("config", list(overrides), return_hydra_config=True)
         return plain(config), dict(config.hydra.runtime.choices)

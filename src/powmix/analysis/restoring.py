@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-from powmix import models
-from powmix.data import Splits, load
 from powmix.experiment import Parts, parts
 from powmix.models import FusionModel
 from powmix.runs.files import SeedFolder
@@ -59,7 +57,15 @@ def restore(record: Record, device: str = "auto", dataset_path: Path | None = No
     if not config:
         raise ValueError(f"{record.folder}: config.yaml is missing or unreadable")
     trainer = config["trainer"] | {"device": _device(record, device)}
-    return FinishedRun(parts({**config, "trainer": trainer}, _data(record, dataset_path)))
+    dataset = _data(record, dataset_path)
+    made = parts({**config, "dataset": dataset, "trainer": trainer})
+    trained, now = record.provenance.get("dataset", {}).get("digest"), made.splits.digest
+    if now != trained:
+        raise ValueError(
+            f"{record.folder}: trained on data {str(trained)[:12]}..., {dataset.get('path') or record.dataset} is "
+            f"{now[:12]}...: not the same data"
+        )
+    return FinishedRun(made)
 
 
 def _device(record: Record, asked: str) -> str:
@@ -70,24 +76,18 @@ def _device(record: Record, asked: str) -> str:
     return own if not own.startswith("cuda") or torch.cuda.is_available() else "cpu"
 
 
-def _data(record: Record, path: Path | None) -> Splits:
+def _data(record: Record, path: Path | None) -> dict[str, Any]:
+    """The run's section `dataset`, with the path where its data are now."""
     dataset = dict(record.config["dataset"])
     if path is not None:
         if "path" not in dataset:
             raise ValueError(f"--dataset-path: the {record.dataset} corpus of {record.folder} has no file")
         dataset["path"] = str(path)
-    if dataset.get("path") and not Path(dataset["path"]).expanduser().is_file():
+    if dataset.get("path") and not Path(dataset["path"]).expanduser().exists():
         raise ValueError(
             f"{record.folder}: no file {dataset['path']!r}: its data have moved; name them by --dataset-path FILE"
         )
-    splits = load(dataset, models.needs(record.model), record.task)
-    trained = record.provenance.get("dataset", {}).get("digest")
-    if splits.digest != trained:
-        raise ValueError(
-            f"{record.folder}: trained on data {str(trained)[:12]}..., {dataset.get('path') or record.dataset} is "
-            f"{splits.digest[:12]}...: not the same data"
-        )
-    return splits
+    return dataset
 
 
 def _fitting(model: FusionModel, folder: SeedFolder) -> dict[str, Any]:

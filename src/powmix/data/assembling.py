@@ -181,7 +181,7 @@ def _modality(where: str, value: Any, size: int, max_steps: int | None) -> tuple
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{where}: expected numbers, got dtype {array.dtype}")
     if array.ndim == 1:
-        array = array[:, None]
+        return None
     if 0 in array.shape:
         raise ValueError(f"{where}: expected no empty axis, got {array.shape}")
     if array.ndim == 3:
@@ -300,6 +300,8 @@ def _parts(whole: Whole, options: Mapping[str, Any], seed: int) -> list[np.ndarr
         if not len(valid) and len(train):
             valid, train = _drawn(whole, train, options["valid"], seed, by_group)
     elif options["folds"] is not None:
+        if whole.given is not None and how in ("auto", "given"):
+            raise ValueError(f"{where}: it has a `split` of its own: dataset.split=random or group makes folds of it")
         folds = _folds(whole, everything, options["folds"], seed, by_group)
         fold = options["fold"]
         test, valid = folds[fold], folds[(fold + 1) % len(folds)]
@@ -308,10 +310,13 @@ def _parts(whole: Whole, options: Mapping[str, Any], seed: int) -> list[np.ndarr
         )
     else:
         test, rest = _drawn(whole, everything, options["test"], seed, by_group)
-        share = options["valid"]
-        if share < 1:  # of the whole, not of what is left
-            share = share * len(everything) / max(len(rest), 1)
-        valid, train = _drawn(whole, rest, share, seed, by_group)
+        wanted = options["valid"]
+        count = round(wanted * len(everything)) if wanted < 1 else wanted  # of the whole, not of what is left
+        if count >= len(rest):
+            raise ValueError(
+                f"{where}: dataset.valid={wanted} and dataset.test={options['test']} leave no training part"
+            )
+        valid, train = _drawn(whole, rest, max(count, 1), seed, by_group)
     for name, part in (("training", train), ("validation", valid), ("test", test)):
         if not len(part):
             raise ValueError(f"{where}: its {name} part is empty ({len(train)} / {len(valid)} / {len(test)} examples)")

@@ -89,6 +89,7 @@ def _read(dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whol
     options = {key: value for key, value in dataset.items() if key not in SPLITTING and key != "name"}
     found = reader(name)(**options)
     if isinstance(found, Splits):
+        refuse(_without_effect(dataset, found, task))
         return _needed(found, needs)
     if not isinstance(found, Mapping):
         raise ValueError(f"dataset {name}: expected arrays by name or powmix.Splits, got {type(found).__name__}")
@@ -105,6 +106,15 @@ def _read(dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whol
         kinds={key: whole.kinds[key] for key in chosen},
         tokens=whole.tokens if "tokens" in needs else None,
     )
+
+
+def _without_effect(dataset: Mapping[str, Any], splits: Splits, task: str) -> list[str]:
+    """Options of splitting that a dataset which gives its own Splits cannot follow."""
+    changed = [key for key, value in GENERAL.items() if dataset[key] != value]
+    found = [f"dataset.{key}: {dataset['name']} gives its own Splits, so this has no effect" for key in changed]
+    if task not in ("auto", splits.task):
+        found.append(f"task={task}: {dataset['name']} gives Splits of task={splits.task}")
+    return found
 
 
 def _needed(splits: Splits, needs: tuple[str, ...]) -> Splits:

@@ -217,8 +217,9 @@ def _general_mistakes(name: str, dataset: Mapping[str, Any]) -> list[str]:
         given.pop("path", None)
         found += _absent(name, path)
     found += broken(rules, given, "dataset.")
-    if not found and given.get("folds") and given["fold"] >= given["folds"]:
-        found.append(f"dataset.fold must be below dataset.folds={given['folds']}, got {given['fold']}")
+    folds, fold = given.get("folds"), given.get("fold", 0)
+    if not found and fold >= (folds or 1):
+        found.append(f"dataset.fold must be below dataset.folds={folds or 'null, one part'}, got {fold}")
     return found
 
 

@@ -20,6 +20,8 @@ NOT_SCIENCE = {
     "protocol": ("name",),
 }
 """Keys of those sections that decide no number."""
+ARRAYS = (".npz", ".npy", ".json", ".gz")
+"""Endings of the files that a folder of data is made of."""
 UNLESS_NONE = ("label_smoothing", "vary")
 """Keys that decide numbers where they are set."""
 DEFAULT_SEED = 1111
@@ -43,13 +45,18 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source(dataset: Mapping[str, Any]) -> str | None:
-    """What the data came from: the SHA-256 of its file, so that a moved file is still the same data."""
+    """What the data came from: the SHA-256 of its file or of a folder's files, so that what moves is the same data."""
     path = dataset.get("path")
-    if not path or not Path(path).expanduser().is_file():
+    place = Path(path).expanduser() if isinstance(path, str) and path else None
+    if place is None or not place.exists():
         return path
     from powmix.data.cache import file_digest
 
-    return file_digest(Path(path).expanduser())
+    if place.is_file():
+        return file_digest(place)
+    files = [file for file in sorted(place.iterdir()) if file.suffix in ARRAYS]
+    told = "\n".join(f"{file.name} {file_digest(file)}" for file in files)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def signature(config: Mapping[str, Any]) -> str:
