@@ -13,7 +13,7 @@ import powmix
 
 
 @powmix.register_dataset("activities")
-def activities(examples: int = 400, noise: float = 2.5, corpus_seed: int = 0):
+def activities(examples: int = 400, noise: float = 1.0, corpus_seed: int = 0):
     """Arrays by name: sequences of any length and a vector; `target` holds classes, `group` who must not be shared."""
     rng = np.random.default_rng(corpus_seed)
     action = rng.integers(4, size=examples)

@@ -1,0 +1,45 @@
+"""Each laboratory in examples/ runs as its first lines say, from an empty folder, and is at most 60 lines long."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SMALL = "dataset.sizes={train: 60, valid: 30, test: 30}"
+QUICK = ["seeds=1", "trainer.max_epochs=8", "trainer.device=cpu"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "mixers", "model"),
+    [
+        ("own_model", ["mixer=none,powmix"], {"none", "powmix"}, "two_sensors"),
+        ("image_and_audio", ["mixer=powmix", "model.fusion=gated"], {"powmix"}, "late_fusion"),
+        (
+            "own_mixer",
+            ["mixer=none,swap", "dataset.sizes={train: 60, valid: 30, test: 30}"],
+            {"none", "swap"},
+            "lf_dnn",
+        ),
+    ],
+)
+def test_an_example_runs_and_learns(tmp_path, name, arguments, mixers, model):
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), "-m", *arguments, *QUICK]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/runs/*/result.json")]
+    assert {one["variant"]["mixer"] for one in found} == mixers and {one["variant"]["model"] for one in found} == {
+        model
+    }
+    if name != "own_mixer":
+        assert all(one["mean"]["test"]["AUROC"] > 0.6 for one in found)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.stem)
+def test_an_example_is_short(path):
+    assert len(path.read_text().splitlines()) <= 60
