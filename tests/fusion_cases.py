@@ -1,9 +1,8 @@
 """Small batches, models and the oracles' weights for the tests of MulT, LF-DNN and TFN."""
 
 import json
-from pathlib import Path
 
-import numpy as np
+import oracle_files
 import torch
 
 from powmix.data.splits import MODALITIES, Batch
@@ -45,12 +44,12 @@ def noise_of(seed: int) -> Noise:
 
 
 class Oracle:
-    """An oracle file: `config`, its `weights` under the reference framework's names, `batch`, and `out`."""
+    """An oracle: `config`, its `weights` under the reference framework's names, `batch`, and `out`."""
 
-    def __init__(self, path: Path):
-        with np.load(path) as arrays:
-            self.config = json.loads(str(arrays["config"]))
-            part = {key: torch.from_numpy(arrays[key]) for key in arrays.files if key != "config"}
+    def __init__(self, name: str):
+        arrays = oracle_files.read(name)
+        self.config = json.loads(str(arrays["config"]))
+        part = {key: torch.from_numpy(value) for key, value in arrays.items() if key != "config"}
         self.weights = {key[2:]: value for key, value in part.items() if key.startswith("w/")}
         self.out = {key[4:]: value for key, value in part.items() if key.startswith("out/")}
         features = {name: part[f"in/{name}"] for name in MODALITIES}

@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 
-import numpy as np
+import oracle_files
 import pytest
 import torch
 
@@ -40,9 +40,9 @@ SUBNET_NAMES = (
 )
 
 
-def stored(folder, name):
+def stored(name):
     """An oracle's configuration, its weights, inputs and outputs."""
-    arrays = dict(np.load(folder / "oracles" / f"{name}.npz"))
+    arrays = oracle_files.read(name)
     parts = {
         part: {key[len(part) :]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith(part)}
         for part in ("w/", "in/", "out/")
@@ -64,8 +64,8 @@ def dims(config):
 
 
 @pytest.mark.parametrize("setting", ["aligned", "unaligned"])
-def test_mult_gives_the_frameworks_vectors_and_prediction(shared, setting):
-    config, weights, inputs, expected = stored(shared, f"mult_{setting}")
+def test_mult_gives_the_frameworks_vectors_and_prediction(setting):
+    config, weights, inputs, expected = stored(f"mult_{setting}")
     kernels = {f"conv1d_kernel_size_{letter}": size for letter, size in zip("lav", config["kernels"])}
     model = MulT(dims(config), (config["d"], config["heads"]), config["layers"], **kernels).eval()
     unused = ("version", *(f"project.{name}.weight" for name, size in dims(config).items() if size == config["d"]))
@@ -78,15 +78,15 @@ def test_mult_gives_the_frameworks_vectors_and_prediction(shared, setting):
 
 
 @pytest.mark.parametrize(("name", "cls"), [("lf_dnn", LFDNN), ("tfn", TFN)])
-def test_lf_dnn_and_tfn_give_the_frameworks_prediction(shared, name, cls):
-    config, weights, inputs, expected = stored(shared, name)
+def test_lf_dnn_and_tfn_give_the_frameworks_prediction(name, cls):
+    config, weights, inputs, expected = stored(name)
     model = cls(dims(config), config["hidden_dims"], config["text_out"], config["post_fusion_dim"], (0.0,) * 4).eval()
     model.load_state_dict(renamed(weights, SUBNET_NAMES))
     torch.testing.assert_close(model(inputs)["M"], expected["y"])
 
 
-def test_misa_gives_the_frameworks_losses(shared):
-    _, _, inputs, expected = stored(shared, "misa_losses")
+def test_misa_gives_the_frameworks_losses():
+    _, _, inputs, expected = stored("misa_losses")
     letters = {"private": "p", "shared": "s", "reconstructed": "r", "projected": "o"}
     vectors = {kind: {name: inputs[letter + name[0]] for name in MODALITIES} for kind, letter in letters.items()}
     losses = reference_misa.auxiliary_losses(vectors)
@@ -95,8 +95,8 @@ def test_misa_gives_the_frameworks_losses(shared):
     torch.testing.assert_close(losses["reconstruction"], expected["recon"])
 
 
-def test_self_mm_moves_its_labels_as_the_framework_does(shared):
-    config, _, inputs, expected = stored(shared, "self_mm_ulgm")
+def test_self_mm_moves_its_labels_as_the_framework_does():
+    config, _, inputs, expected = stored("self_mm_ulgm")
     names = dict(zip(TASKS, ("fusion", "text", "audio", "vision")))
     maker = LabelMaker(inputs["y"], {task: config["dims"][name] for task, name in names.items()}, config["H"])
     for number in range(config["epochs"] * config["batches_per_epoch"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
+import oracle_files
 import pytest
 import torch
 from bert_cases import (
@@ -35,8 +35,8 @@ DROPPED = (128 * 4 + 4) + 2 * 1536
 """sp_discriminator and tlayer_norm, in no output and no loss."""
 
 
-def test_losses_of_the_independent_implementation(shared):
-    oracle = np.load(shared / "oracles" / "misa_losses.npz")
+def test_losses_of_the_independent_implementation():
+    oracle = oracle_files.read("misa_losses")
     private, common, reconstruction, projection = (
         torch.stack([torch.from_numpy(oracle[f"in/{kind}{m}"]) for m in "tva"]) for kind in "psro"
     )

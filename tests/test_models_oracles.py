@@ -44,8 +44,8 @@ def test_the_defaults_in_conf_are_the_options_of_the_class(model):
 
 
 @pytest.mark.parametrize("name", ["mult_aligned", "mult_unaligned"])
-def test_mult_computes_what_the_reference_computes(shared, name):
-    oracle = Oracle(shared / "oracles" / f"{name}.npz")
+def test_mult_computes_what_the_reference_computes(name):
+    oracle = Oracle(name)
     model = mult_of(oracle)
     encoded = model.encode(oracle.batch)
     for modality, hidden in encoded.hidden.items():
@@ -54,6 +54,6 @@ def test_mult_computes_what_the_reference_computes(shared, name):
 
 
 @pytest.mark.parametrize("name", ["lf_dnn", "tfn"])
-def test_the_subnet_models_compute_what_the_reference_computes(shared, name):
-    oracle = Oracle(shared / "oracles" / f"{name}.npz")
+def test_the_subnet_models_compute_what_the_reference_computes(name):
+    oracle = Oracle(name)
     torch.testing.assert_close(subnets_of(name, oracle)(oracle.batch), oracle.out["y"], rtol=1e-5, atol=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
+import oracle_files
 import pytest
 import torch
 from bert_cases import (
@@ -85,8 +85,8 @@ def with_labels(model, batch):
     return model
 
 
-def test_labels_losses_and_centres_of_the_independent_implementation(shared):
-    oracle = np.load(shared / "oracles" / "self_mm_ulgm.npz")
+def test_labels_losses_and_centres_of_the_independent_implementation():
+    oracle = oracle_files.read("self_mm_ulgm")
     config = json.loads(str(oracle["config"]))
     ulgm, model = ULGM({task: config["dims"][task] for task in TASKS}, bound=config["H"]), make("self_mm")
     ulgm.prepare(torch.from_numpy(oracle["in/y"]))

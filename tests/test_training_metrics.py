@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import numpy as np
+import oracle_files
 import pytest
 
 from powmix.metrics.columns import CONVENTIONS, direction, evaluate, keys, metric
@@ -14,8 +15,8 @@ from powmix.metrics.values import NonFinitePrediction, UndefinedMetric
 
 
 @pytest.fixture(scope="module")
-def cases(shared):
-    return json.loads((shared / "oracles" / "metrics_cases.json").read_text())["cases"]
+def cases():
+    return json.loads((oracle_files.FOLDER / "metrics_cases.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize("convention", ["mosi", "sims"])
