@@ -13,7 +13,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from powmix import plugins
+from powmix import __version__, plugins
 from powmix.command.callback import Around
 from powmix.command.composition import register_resolvers, sweep_name
 from powmix.command.exits import ERROR, INTERRUPTED, SOME_FAILED, WRONG, leave, of_disk
@@ -60,6 +60,9 @@ def main() -> None:
 
 
 def _main() -> None:
+    if "--version" in sys.argv[1:]:
+        print(f"powmix {__version__} (Hydra {hydra.__version__})")
+        return
     register_resolvers()
     register_comparisons()
     register_searches()

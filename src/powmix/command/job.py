@@ -93,6 +93,11 @@ def _job_of_a_sweep(config: dict[str, Any], hydra_config: Any) -> float:
         record["objective"] = _run(config, hydra_config, folder)["objective"]
         write_job(place, status="finished", **record)
         return record["objective"]
+    except KeyboardInterrupt:
+        searched = config["trial"]["id"] is not None
+        record["error"] = f"{'given back to the study' if searched else 'stopped'}; the same command continues it"
+        write_job(place, status="interrupted", **record)
+        raise
     except BaseException as error:
         record["error"] = f"{type(error).__name__}: {error}"
         write_job(place, status="pruned" if isinstance(error, Pruned) else "failed", **record)
