@@ -1,13 +1,19 @@
 """What a stranger meets first: the version, completion, the wheel, the documentation, the files around the code."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import tomllib
+import venv
+from pathlib import Path
 
 import hydra
+import pytest
+import yaml
 from conftest import REPOSITORY
 
 import powmix
@@ -53,3 +59,77 @@ def test_an_interrupted_search_lists_its_trial_as_given_back(tmp_path):
     assert process.returncode == INTERRUPTED
     assert "interrupted, given back to the study; the same command continues it" in said
     assert "KeyboardInterrupt" not in said
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The commands of a fresh environment into which the wheel is installed, built from what the sdist holds."""
+    pytest.importorskip("hatchling")
+    pytest.importorskip("hatch_fancy_pypi_readme")
+    place = tmp_path_factory.mktemp("wheel")
+
+    def build(kind: str, source: Path) -> Path:
+        command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(place)]
+        subprocess.run(command, cwd=source, check=True, capture_output=True)
+        [found] = place.glob({"sdist": "*.tar.gz", "wheel": "*.whl"}[kind])
+        return found
+
+    with tarfile.open(build("sdist", REPOSITORY)) as archive:
+        archive.extractall(place, filter="data")
+    wheel = build("wheel", place / f"powmix-{powmix.__version__}")
+    venv.create(place / "env", with_pip=False)
+    pip = [sys.executable, "-m", "pip", "--python", str(place / "env/bin/python")]
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)]
+    subprocess.run([*pip, *install], check=True)
+    # The dependencies are those of the running environment; what is installed in the new one comes first.
+    [site] = (place / "env").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    return place / "env/bin"
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_a_fresh_environment_from_another_folder(installed, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(command: str, *arguments: str) -> str:
+        ran = subprocess.run(
+            [installed / command, *arguments], cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    where = run("python", "-c", "from powmix import places; print(places.PACKAGE, places.CONF)").split()
+    assert all(Path(path).is_relative_to(installed.parent) for path in where)
+    assert run("powmix", "--version").startswith(f"powmix {powmix.__version__} ")
+    tiny = ["dataset.sizes={train: 60, valid: 30, test: 30}", "trainer.max_epochs=1", "seeds=1", "trainer.device=cpu"]
+    assert "PowMix" in run("powmix", "dataset=synthetic", "model=lf_dnn", *tiny)
+    compared = run("powmix", "-m", "sweeps=demo", "model=lf_dnn", *tiny)
+    assert "MultiMix" in compared and "no mixing" in compared
+    assert "PowMix" in run("powmix-report", "outputs", "--figures", "none")
+    for name in PYPROJECT["project"]["scripts"]:
+        assert "powmix" in run(name, "--help")
+
+
+def test_links_of_the_package_index_are_absolute_and_name_one_repository():
+    repository = PYPROJECT["project"]["urls"]["Repository"]
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    for rule in PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        assert f"]({repository}/" in rule["replacement"]
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    assert f"]({repository}/raw/main/docs/pictures/demo.png)" in text
+    assert not re.findall(r"\]\((?!https://)[^)]*\)", text)
+    named = "\n".join((REPOSITORY / name).read_text("utf-8") for name in ("pyproject.toml", "mkdocs.yml", "CITATION.cff"))
+    assert set(re.findall(r"https://github\.com/[\w.-]+/powmix", named)) == {repository}
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
+    assert cited["repository-code"] == repository and cited["version"] == powmix.__version__
+
+
+def test_every_link_of_the_pages_leads_somewhere():
+    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), REPOSITORY / "benchmarks/README.md"]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    ]
+    assert len(links) > 20
+    assert not [(str(page), target) for page, target in links if not (page.parent / target).exists()]
