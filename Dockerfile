@@ -13,7 +13,7 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 COPY --from=wheel /wheels /wheels
 RUN set -- /wheels/*.whl && python3 -m pip install "$1[${EXTRAS}]"
 
-# What runs may be read by any user (docker run --user); it writes to the mounted folder alone, its cache too.
+# Any user may run it (docker run --user): it writes to the mounted folder alone, its cache too.
 WORKDIR /work
 ENV HOME=/work USER=powmix OMP_NUM_THREADS=1 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ENTRYPOINT ["powmix"]

@@ -12,7 +12,7 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray,docs]"
 	$(BIN)/python -m pytest -n 2 -m "not cluster"
 
 # Real engines on this machine, started and ended by the tests: needs Debian's packages postgresql, slurm-wlm and munge.
