@@ -193,8 +193,14 @@ def _warn_of_few_steps(settings: Settings, examples: int) -> None:
 
 
 def _facts(splits: Splits) -> dict[str, Any]:
-    sizes = [len(split) for split in (splits.train, splits.valid, splits.test)]
-    return {"name": splits.name, "digest": splits.digest, "sizes": sizes, **splits.notes}
+    return {
+        "name": splits.name,
+        "digest": splits.digest,
+        "sizes": [len(split) for split in (splits.train, splits.valid, splits.test)],
+        "modalities": {name: splits.kind(name) for name in splits.dims},
+        "classes": splits.outputs if splits.task == "classification" else None,
+        **splits.notes,
+    }
 
 
 def _options(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from powmix.metrics.columns import Metric, metric
-from powmix.report import analyses, formats, terminal, variance
+from powmix.report import analyses, atlas, formats, terminal, variance
 from powmix.report.claims import Checked
 from powmix.report.paper_tables import needs, paper_tables
 from powmix.report.published import Published
@@ -89,6 +89,7 @@ def markdown(
     body = formats.markdown(table, published) if table.rows else "No seed has finished.\n"
     heading = f"\n## Not (wholly) in the table\n\n{failures}" if failures else ""
     parts = [f"# {title}\n\n{sentences}\n{body}{heading}"]
+    parts.append(atlas.markdown(table))
     if published:
         parts += [formats.markdown_paper(one) for one in paper_tables(published, table)]
         parts.append(_bullets(needs(published, table)))
@@ -99,7 +100,7 @@ def markdown(
 
 def found_out(table: Table) -> list[str]:
     """What the runs say, in sentences: of every mixer, of every analysis, of the sources of variance."""
-    return [*summaries(table), *analyses.sentences(table), *variance.sentences(table)]
+    return [*summaries(table), *analyses.sentences(table), *variance.sentences(table), *atlas.sentences(table)]
 
 
 def describe(run_folder: Path, color: bool = False, width: int | None = None) -> str:
