@@ -60,7 +60,7 @@ def write_run(
     options |= {"seeds": list(scores), "outputs": str(root)}
     for path, value in (config or {}).items():
         section, _, key = path.partition(".")
-        options[section][key] = value
+        options |= {section: options[section] | {key: value} if key else value}
     folder = root / "runs" / signature(options)
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, options)

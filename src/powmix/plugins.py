@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from powmix.mistakes import nearest
+
+log = logging.getLogger("powmix")
 
 GROUP = "powmix.plugins"
 """The entry points of packages that register something."""
@@ -79,6 +82,24 @@ def is_loading() -> bool:
 def loaded() -> list[Plugin]:
     """The plugins of this process, in the order of loading."""
     return list(_loaded.values())
+
+
+def sources() -> dict[str, str]:
+    """The SHA-256 of every plugin's source, by its name."""
+    return {plugin.name: plugin.sha256 for plugin in loaded()}
+
+
+def warn_of_change(before: Mapping[str, str]) -> None:
+    """Seeds that were finished with another version of a user's code stay as they are: that has to be said.
+
+    before: `sources` when they were.
+    """
+    for name, now in sources().items():
+        if before.get(name, now) != now:
+            log.warning(
+                f"{name} has changed since seeds of this run were finished: they stay as they are; outputs=FOLDER "
+                "would train them again"
+            )
 
 
 def locate(name: str) -> Path | None:

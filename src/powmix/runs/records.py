@@ -198,6 +198,24 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
+def finished_variant(folder: Path, seeds: Sequence[int], **told: Any) -> dict[str, Any] | None:
+    """A variant's result where it is finished for exactly these seeds and none of them is damaged, else None.
+
+    told: what this command says of the run (`sweep`, `command`, ...); where that is new, it is written down.
+    """
+    result = read_json(folder / "result.json") or {}
+    if result.get("schema") != SCHEMA or result.get("status") != FINISHED:
+        return None
+    if [one.get("seed") for one in result.get("seeds", ())] != list(seeds):
+        return None
+    if any(finished_seed(folder / f"seed_{seed}", seed) is None for seed in seeds):
+        return None
+    if any(result.get(key) != value for key, value in told.items()):
+        result |= told
+        write_variant(folder, result)
+    return result
+
+
 def write_variant(folder: Path, result: Mapping[str, Any]) -> None:
     """A variant's result.json."""
     write_json(folder / "result.json", {"schema": SCHEMA, **result})

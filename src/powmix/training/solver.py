@@ -30,7 +30,7 @@ from powmix.training.listener import Listener, Pruned, TrainingFailed
 from powmix.training.mixing_statistics import MixingStatistics, mean_of_epochs
 from powmix.training.optimisation import EarlyStopping, Optimisation
 from powmix.training.seeds import Generators
-from powmix.training.settings import Settings, precision, resolve_device
+from powmix.training.settings import CHECKPOINT_SHARE, Settings, precision, resolve_device
 
 Record = dict[str, Any]
 BuildModel = Callable[[], FusionModel]
@@ -223,6 +223,7 @@ class Solver:
         self.best: checkpoint.Weights | None = None
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self.saved, self.saving = None, 0.0  # when the last checkpoint was written, and how long that took, in seconds
 
     def restore(self) -> None:
         """Continues from the folder's checkpoint; where it is missing, or damaged (reported), begins anew."""
@@ -251,11 +252,20 @@ class Solver:
         self.seconds += row["seconds"]
         if self.stopping.update(self.epoch, row[f"validation_{self.settings.monitor}"]):
             self.best = checkpoint.snapshot(self.model)
-        if self.settings.checkpoint:
-            checkpoint.save(self.folder.checkpoint, self._state())
-        write_history(self.folder.history, self.history)
+        if self.is_time_to_save():
+            start = time.perf_counter()
+            if self.settings.checkpoint:
+                checkpoint.save(self.folder.checkpoint, self._state())
+            write_history(self.folder.history, self.history)
+            self.saved, self.saving = time.perf_counter(), time.perf_counter() - start
         if self.listener:
             self.listener.on_epoch(self.seed, row)
+
+    def is_time_to_save(self) -> bool:
+        """After the first epoch, then as the settings say; an interrupted training repeats the epochs since."""
+        if self.settings.checkpoint != "auto" or self.saved is None:
+            return True
+        return (time.perf_counter() - self.saved) * CHECKPOINT_SHARE >= self.saving
 
     def finish(self) -> Record:
         """Restores the best weights, evaluates the test split, once, and writes the result, also that it failed."""
