@@ -21,7 +21,7 @@ test-cluster: $(VENV)/.installed
 	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/gallery.py
