@@ -74,7 +74,7 @@ def defaults(name: str) -> dict[str, Any]:
 
 def option_mistakes(section: Mapping[str, Any], prefix: str = "mixer.") -> list[str]:
     """What is wrong with a mixer's section of a configuration, a sentence each; a registered mixer's types, too."""
-    row = MIXERS.get(section.get("name"))
+    row = MIXERS.get(section.get("name", ""))
     own = options_of(row.kind) if row and row.kind else None
     return [
         *(
