@@ -47,12 +47,19 @@ def register_metric(
     """
 
     def decorate(function: Function) -> Function:
-        how = {"label": label or name, "higher_is_better": higher_is_better, "scale": scale, "decimals": decimals}
+        how: dict[str, Any] = {
+            "label": label or name,
+            "higher_is_better": higher_is_better,
+            "scale": scale,
+            "decimals": decimals,
+        }
         known = BY_KEY.get(name)
         if name in _tasks and known is not None and known.function is None:
             known = None  # a run has told of it, and here it comes
         own = known and SimpleNamespace(kind=getattr(known.function, "__wrapped__", None))
-        wrong = [] if callable(function) else [f"expected a function of prediction and target, got {function!r}"]
+        wrong: list[str] = []
+        if not callable(function):
+            wrong.append(f"expected a function of prediction and target, got {function!r}")
         refuse([*wrong, *broken(RULES, {**how, "task": task, "shown": shown})], f"metric {name}")
         refuse(taken("metric", name, function, own))
         _add(task, Metric(name, function=_guarded(name, function), shown=shown, **how))

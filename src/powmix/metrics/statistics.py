@@ -76,7 +76,7 @@ def summarise(values: Sequence[float]) -> Summary:
         raise ValueError("summarise: got no values")
     x_N = np.asarray(values, dtype=float)
     std = float(x_N.std(ddof=1)) if len(x_N) > 1 else None
-    return Summary(len(x_N), float(x_N.mean()), std, student_interval(x_N))
+    return Summary(len(x_N), float(x_N.mean()), std, student_interval(x_N.tolist()))
 
 
 def spread(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
