@@ -332,7 +332,8 @@ def _drawn(whole: Whole, rows: np.ndarray, share: float, seed: int, by_group: bo
     members = _groups(whole, rows, seed)
     if len(members) < 2:
         raise ValueError(f"dataset {whole.name}: {len(members)} groups cannot be on two sides of a split")
-    chosen, count = [], 0
+    chosen: list[np.ndarray] = []
+    count = 0
     for group in members[:-1]:
         if chosen and count + len(group) / 2 > wanted:
             break

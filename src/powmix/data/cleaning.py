@@ -42,7 +42,7 @@ def clean(array_NLD: np.ndarray, write: Callable[[np.ndarray], None] | None = No
             scan.replaced["inf"] += int((bad == np.inf).sum())
             scan.replaced["-inf"] += int((bad == -np.inf).sum())
             part_NLD[bad_NLD] = 0
-        real_NL = part_NLD.any(-1)
+        real_NL = np.asarray(part_NLD.any(-1))
         empty_N = ~real_NL.any(-1)
         scan.leading_N[rows] = np.where(empty_N, steps, real_NL.argmax(-1))
         scan.trailing_N[rows] = np.where(empty_N, steps, real_NL[:, ::-1].argmax(-1))

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -128,7 +128,7 @@ def _needed(splits: Splits, needs: tuple[str, ...]) -> Splits:
             tokens=one.tokens if "tokens" in needs else None,
         )
 
-    parts = {part: reduce(getattr(splits, part)) for part in SPLITS}
+    parts: dict[str, Any] = {part: reduce(getattr(splits, part)) for part in SPLITS}
     return replace(splits, **parts, dims={key: splits.dims[key] for key in chosen})
 
 
@@ -221,6 +221,6 @@ def _reduced(splits: Splits, needs: Sequence[str], task: str) -> Splits:
         dims={name: width for name, width in splits.dims.items() if name in needs},
         outputs=len(CLASSES) if signs else splits.outputs,
         convention="classification" if signs else splits.convention,
-        task=task,
+        task=cast(Task, task),
         classes=CLASSES if signs else (),
     )

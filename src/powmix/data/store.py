@@ -53,9 +53,10 @@ def open_store(path: Path, name: str, whole: bool = False) -> Store:
     stored = build_once(store_folder(digest), lambda writer: _convert(path, digest, writer), whole)
     facts = stored.facts
     check_labels(path, name, facts)
+    parts: dict[str, Any] = {split: _open_split(stored, split) for split in SPLITS}
     splits = Splits(
         name=name,
-        **{split: _open_split(stored, split) for split in SPLITS},
+        **parts,
         dims=facts["dims"],
         steps=facts["steps"],
         label_range=SOURCES[name].label_range,
@@ -108,7 +109,7 @@ def survey(raw: Mapping[str, RawSplit], scans: Scans) -> tuple[dict[str, Any], L
     first = raw["train"]
     side = {modality: cleaning.padding_side(scans[modality].values()) for modality in scans}
     if first.tokens_N3L is not None:
-        side["text"] = _token_side([raw[split].tokens_N3L for split in SPLITS])
+        side["text"] = _token_side([one for split in SPLITS if (one := raw[split].tokens_N3L) is not None])
     lengths, repaired = _lengths(raw, scans, side)
     label = {split: raw[split].label_N for split in SPLITS}
     every = np.concatenate(list(label.values()))
@@ -178,8 +179,9 @@ def _lengths(
     repaired = {modality: {"zero": 0, "beyond": 0} for modality in MODALITIES}
     for split, modality in ((split, modality) for split in SPLITS for modality in MODALITIES):
         steps = raw[split].steps()[modality]
-        if modality == "text" and raw[split].tokens_N3L is not None:
-            found_N = raw[split].tokens_N3L[:, 1].sum(-1).astype(np.int64)
+        tokens_N3L = raw[split].tokens_N3L
+        if modality == "text" and tokens_N3L is not None:
+            found_N = tokens_N3L[:, 1].sum(-1).astype(np.int64)
         elif modality == "text":
             found_N = cleaning.measured_lengths(scans["text"][split], side["text"], steps)
         else:
@@ -193,8 +195,9 @@ def _lengths(
 def _seen_in_train(raw: Mapping[str, RawSplit], scans: Scans) -> dict[str, int]:
     def examples(split: str) -> list[tuple[int, ...]]:
         columns = [found[split].hash_N.tolist() for found in scans.values()]
-        if raw[split].tokens_N3L is not None:
-            columns.append(cleaning.hashes(raw[split].tokens_N3L))
+        tokens_N3L = raw[split].tokens_N3L
+        if tokens_N3L is not None:
+            columns.append(cleaning.hashes(tokens_N3L))
         return list(zip(*columns))
 
     trained = set(examples("train"))

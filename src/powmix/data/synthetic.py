@@ -64,11 +64,13 @@ class _Clips:
 def build(options: Mapping[str, Any]) -> Splits:
     """The corpus for `options` (keys of Options), equal for equal options; seconds, no download."""
     refuse(unknown(options, Options.__dataclass_fields__, "dataset option"))
-    chosen = Options(**{key: dict(value) if isinstance(value, Mapping) else value for key, value in options.items()})
+    given: dict[str, Any] = {k: dict(value) if isinstance(value, Mapping) else value for k, value in options.items()}
+    chosen = Options(**given)
     steps = dict.fromkeys(MODALITIES, chosen.steps["text"]) if chosen.aligned else dict(chosen.steps)
     streams = np.random.SeedSequence(chosen.corpus_seed).spawn(2 + len(SPLITS))
     world = _World(chosen.dims, np.random.default_rng(streams[0]))
-    clips, made = {}, {}
+    clips: dict[str, _Clips] = {}
+    made: dict[str, Any] = {}
     for name, stream in zip(SPLITS, streams[2:]):
         words, signals = (np.random.default_rng(child) for child in stream.spawn(2))
         clips[name] = _clips(chosen.sizes[name], steps["text"], chosen.noise, words)
@@ -89,7 +91,7 @@ class _World:
     """What all clips share: an embedding per word, and the directions in which voice and face tell a feeling."""
 
     def __init__(self, dims: Mapping[str, int], rng: np.random.Generator):
-        words, audio, vision = (np.random.default_rng(child) for child in rng.bit_generator.seed_seq.spawn(3))
+        words, audio, vision = rng.spawn(3)
         self.embedding_WD = words.standard_normal((sentences.VOCABULARY, dims["text"]), dtype=np.float32)
         self.embedding_WD[PAD] = 0
         direction_D = words.standard_normal(dims["text"], dtype=np.float32)
@@ -209,5 +211,6 @@ def _digest(splits: Mapping[str, Split]) -> str:
     digest = hashlib.sha256()
     for split in splits.values():
         for tensor in (*split.features.values(), split.tokens, *split.lengths.values(), split.target):
+            assert tensor is not None  # the tokens: this corpus has them
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()

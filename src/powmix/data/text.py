@@ -42,9 +42,10 @@ def with_text(store: Store, encoder: str | None = "auto") -> Splits:
         store.folder / f"states-{encoder_identity(weights)}", lambda writer: _encode_splits(store, weights, writer)
     )
     text = {split: tensor(stored, split) for split in SPLITS}
+    parts: dict[str, Any] = {split: _with(getattr(store.splits, split), text[split]) for split in SPLITS}
     return replace(
         store.splits,
-        **{split: _with(getattr(store.splits, split), text[split]) for split in SPLITS},
+        **parts,
         dims={"text": text["train"].shape[-1], **{m: d for m, d in store.splits.dims.items() if m != "text"}},
         notes=store.splits.notes | {"text_encoder": str(encoder)},
     )

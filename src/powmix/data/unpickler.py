@@ -14,7 +14,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from powmix.data.pickled_arrays import DEPTH, Array, Dtype, FeatureFileError, Function, brief, foreign, function_of
 from powmix.data.sources import KEYS, SPLITS
@@ -88,7 +88,7 @@ class _Machine:
 
     def run(self, stream: _Bounded) -> Any:
         """The value that the opcodes leave. Raises FeatureFileError for an opcode that plain values do not need."""
-        for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(cast(BinaryIO, stream))):
             if number == MOST_OPCODES:
                 raise FeatureFileError(
                     f"expected strings and numbers in arrays, got {MOST_OPCODES} single ones and more"
