@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ class TextEncoder(nn.Module):
     embeddings it keeps those that the data can ask for (`KnownWords`). Dropout is drawn from `noise`; None means
     evaluation.
     """
+
+    bert: Any  # of transformers, whose encoders have no common type
 
     def __init__(self, inputs: Inputs, pretrained: str, finetune: bool = True, pooler: bool = False):
         super().__init__()
@@ -80,7 +83,7 @@ class TextEncoder(nn.Module):
         active = noise is not None and self.finetune
         if self.bert.training != active:
             self.bert.train(active)
-        if not active:
+        if noise is None or not active:
             yield
             return
         with noise.as_global(next(self.bert.parameters()).device):
@@ -118,6 +121,8 @@ class KnownWords(nn.Module):
     hold them: for MOSI nine tenths of BERT's table, which is half of MiniLM. An id that is not known raises IndexError.
     """
 
+    row: Tensor
+
     def __init__(self, table: nn.Embedding, ids: Sequence[int]):
         super().__init__()
         known = torch.tensor(sorted({*ids, *range(min(SPECIAL_TOKENS, table.num_embeddings))}))
@@ -140,8 +145,9 @@ def load_bert(name: str, vocabulary: int, pooler: bool) -> nn.Module:
     from transformers import BertConfig, BertModel  # five seconds: only where a BERT model is built
 
     if folder is None:
-        sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
-        config = BertConfig(vocab_size=max(vocabulary, SPECIAL_TOKENS), attn_implementation="sdpa", **sizes)
+        sizes: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
+        sizes |= {"intermediate_size": 256, "attn_implementation": "sdpa"}
+        config = BertConfig(vocab_size=max(vocabulary, SPECIAL_TOKENS), **sizes)
         return BertModel(config, add_pooling_layer=pooler)
     with quiet():
         if configuration(folder).get("model_type", "bert") == "bert":

@@ -55,8 +55,8 @@ def attention(
         out = BlockAttention.apply(q, k, v, bias, keep, heads)
     else:
         mask = bias if bias is None or bias.dim() == 2 else bias.unsqueeze(1)
-        rows = (x.unflatten(0, (-1, heads)).transpose(2, 3) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(*rows, attn_mask=mask).flatten(0, 1).transpose(1, 2)
+        q_, k_, v_ = (x.unflatten(0, (-1, heads)).transpose(2, 3) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q_, k_, v_, attn_mask=mask).flatten(0, 1).transpose(1, 2)
     return out.unflatten(0, (-1, heads)).permute(0, 3, 1, 2).reshape(query.shape)
 
 

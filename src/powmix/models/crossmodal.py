@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +86,7 @@ class Encoders(nn.Module):
 
     def crossmodal(self, targets: Sequence[Steps], sources: Sequence[Steps], noise: Noise | None) -> list[Tensor]:
         """By network, its target (B, Q_g, E) after attending to its source (B, K_g, E) in every layer."""
-        outputs = []
+        outputs: list[Tensor] = []
         lengths = [(target.x.shape[1], source.x.shape[1]) for target, source in zip(targets, sources, strict=True)]
         for group, layers in self._groups(lengths):
             bias, rates = attention_bias(targets[group], sources[group]), self.attn_dropout[group]
@@ -101,7 +102,7 @@ class Encoders(nn.Module):
 
     def memory(self, sequences: Sequence[Steps], noise: Noise | None) -> list[Tensor]:
         """By network, the last valid step (B, E) after self-attention; the last layer computes no other step."""
-        outputs = []
+        outputs: list[Tensor] = []
         for group, layers in self._groups([steps.x.shape[1] for steps in sequences]):
             bias, rates = attention_bias(sequences[group], sequences[group]), self.attn_dropout[group]
             x = dropout(self._embed(sequences[group]), self.embed_dropout, noise)
@@ -116,7 +117,7 @@ class Encoders(nn.Module):
     def _groups(self, lengths: Sequence[object]) -> Iterator[tuple[slice, list[_Folded]]]:
         """Neighbouring networks of equal lengths, and their layers."""
         sizes = [len(list(same)) for _, same in groupby(lengths)]
-        layers = [_folded(layer, sizes) for layer in self.layers]
+        layers = [_folded(cast(EncoderLayer, layer), sizes) for layer in self.layers]
         start = 0
         for size, *own in zip(sizes, *layers):
             yield slice(start, start + size), own
@@ -196,5 +197,6 @@ def _last_step(x: Tensor, bias: Tensor | None, sequences: Sequence[Steps]) -> tu
     last = [steps.last() for steps in sequences]
     if isinstance(last[0], int):
         return x[:, :, -1:], bias if bias is None else bias[..., -1:, :]
-    step_GB = torch.stack(last)
+    step_GB = torch.stack(cast(list[Tensor], last))
+    assert bias is not None
     return select_step(x, step_GB).unsqueeze(2), select_step(bias, step_GB.flatten()).unsqueeze(-2)

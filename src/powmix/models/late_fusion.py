@@ -59,7 +59,7 @@ class LateFusion(FusionModel):
         return (*cls.needs, "tokens") if reads_tokens else cls.needs
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
-        return Encoded({encoder.name: encoder(batch, noise) for encoder in self.encoders})
+        return Encoded({str(encoder.name): encoder(batch, noise) for encoder in self.encoders})
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
-        return self.fusion([hidden[encoder.name] for encoder in self.encoders], noise)
+        return self.fusion([hidden[str(encoder.name)] for encoder in self.encoders], noise)

@@ -28,8 +28,9 @@ class SubnetModel(FusionModel):
     """
 
     needs = ("*",)
-    switches = ("mask_padding",)
+    switches: ClassVar[tuple[str, ...]] = ("mask_padding",)
     name: ClassVar[str]
+    text: nn.Module
 
     def __init__(
         self,
@@ -68,7 +69,8 @@ class SubnetModel(FusionModel):
         return {name: subnet for name, subnet in subnets.items() if isinstance(subnet, AverageSubnet)}
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
-        hidden, statistics = {}, {}
+        hidden: dict[str, Tensor] = {}
+        statistics: dict[str, Tensor] = {}
         for name, subnet in self.averaging().items():
             hidden[name], found = subnet(self.average(batch, name), noise)
             statistics |= {f"{name}.{key}": value for key, value in found.items()}
@@ -160,6 +162,8 @@ class BatchNorm1d(nn.Module):
     """
 
     momentum, eps = 0.1, 1e-5
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, width: int):
         super().__init__()

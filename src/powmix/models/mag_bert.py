@@ -53,6 +53,7 @@ class MagBert(FusionModel):
             nn.init.zeros_(linear.bias)
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
+        assert batch.tokens is not None
         _, mask_BT = self.text.cut(batch.tokens)
         audio, vision = (self.align(name, batch, mask_BT) for name in ("audio", "vision"))
         states_BTE, _ = self.text(batch.tokens, noise, lambda embedded: self.gate(embedded, audio, vision, noise))
@@ -72,6 +73,7 @@ class MagBert(FusionModel):
             return x_BLD[:, :steps] if missing <= 0 else nn.functional.pad(x_BLD, (0, 0, 0, missing))
         if self.mask_padding:
             return masked_block_average(x_BLD, lengths_B, mask_BT.sum(-1), steps)
+        assert batch.tokens is not None
         return block_average(x_BLD, batch.tokens.shape[-1])[:, :steps]
 
 

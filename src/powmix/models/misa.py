@@ -87,6 +87,7 @@ class MISA(FusionModel):
 
     def read(self, modality: str, batch: Batch) -> Tensor:
         x_BLD = batch.features[modality]
+        assert batch.tokens is not None
         lengths_B = batch.lengths[modality] if self.own_lengths else (batch.tokens[:, 1] != 0).sum(-1)
         lengths_B = lengths_B.clamp(1, x_BLD.shape[1])
         if self.own_lengths and batch.side[modality] == "left":

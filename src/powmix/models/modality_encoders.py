@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class ModalityEncoder(nn.Module):
     def __init__(self, name: str, body: nn.Module, width: int, dropout: float):
         super().__init__()
         self.name, self.dropout = name, dropout
-        self.body, self.output = body, nn.Linear(body.width, width)
+        self.body, self.output = body, nn.Linear(cast(int, body.width), width)
 
     def forward(self, batch: Batch, noise: Noise | None = None) -> Tensor:
         h_BH = self.body(batch, self.name, noise)

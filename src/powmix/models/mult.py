@@ -113,7 +113,7 @@ class MulT(FusionModel):
         key = name if name in MODALITIES else str(self.modalities.index(name))
         if key not in self.projections:
             return Steps(x, lengths, steps.side)
-        convolution = self.projections[key]
+        convolution: Any = self.projections[key]
         (kernel,) = convolution.kernel_size
         missing = max(kernel - x.shape[1], 0)
         if missing:

@@ -25,6 +25,11 @@ MOSTLY = 0.8
 class LSTM(nn.Module):
     """An LSTM over x (B, L, I), from a zero state. weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H)."""
 
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor
+    bias_hh: Tensor
+
     def __init__(self, inputs: int, width: int):
         super().__init__()
         self.width = width

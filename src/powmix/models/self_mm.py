@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +106,7 @@ class SelfMM(FusionModel):
         for name, label_B in zip(UNIMODAL, label_TB[1:]):
             label_gap_R2 = torch.stack([label_B, label_B - label_TB[0]], dim=-1)
             if mix:
+                assert mixed.weights is not None
                 label_gap_R2 = combine(mixed.weights[name], label_gap_R2)
             label_R, gap_R = label_gap_R2.unbind(-1)
             prediction_R = self.heads[name]((mixed if mix else encoded).hidden[name], noise).float().squeeze(-1)
@@ -149,7 +150,7 @@ class SelfMM(FusionModel):
         """The pseudo labels move by clean features of this step's heads, in training mode as published."""
         if self.has_unimodal_tasks:
             hidden = {"fusion": concatenated(encoded.hidden), **encoded.hidden}
-            features = {name: self.heads[name].features(hidden[name], noise) for name in self.heads}
+            features = {name: cast(Head, self.heads[name]).features(hidden[name], noise) for name in self.heads}
             self.ulgm.update(features, batch.index, epoch)
 
 

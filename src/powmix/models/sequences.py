@@ -56,6 +56,7 @@ class Steps:
 
     def valid(self) -> Tensor:
         """(B, L, 1), bool; only with lengths."""
+        assert self.lengths is not None
         step_BL = torch.arange(self.x.shape[1], device=self.x.device) - self.start()
         return ((step_BL >= 0) & (step_BL < self.lengths.unsqueeze(-1))).unsqueeze(-1)
 
@@ -91,7 +92,9 @@ def _visible(query: Steps, key: Steps) -> Tensor:
     """(Q, K) or (B, Q, K), bool."""
     i_Q = torch.arange(query.x.shape[1], device=key.x.device) - query.start()
     j_K = torch.arange(key.x.shape[1], device=key.x.device) - key.start()
-    if key.lengths is None:
+    offset: Tensor | int
+    length: Tensor | int
+    if key.lengths is None or query.lengths is None:
         offset, length = abs(key.x.shape[1] - query.x.shape[1]), key.x.shape[1]
     else:
         offset, length = (key.lengths - query.lengths).abs()[:, None, None], key.lengths[:, None, None]

@@ -23,6 +23,7 @@ class ULGM(nn.Module):
     sizes come from `prepare` or from the state that is loaded.
     """
 
+    block_TF: Tensor
     labels_TN: Tensor
     bank_NF: Tensor
     centres_2F: Tensor
