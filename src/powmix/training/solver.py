@@ -223,7 +223,8 @@ class Solver:
         self.best: checkpoint.Weights | None = None
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
-        self.saved, self.saving = None, 0.0  # when the last checkpoint was written, and how long that took, in seconds
+        self.saved: float | None = None  # when the last checkpoint was written
+        self.saving = 0.0  # how long that took, in seconds
 
     def restore(self) -> None:
         """Continues from the folder's checkpoint; where it is missing, or damaged (reported), begins anew."""
