@@ -44,8 +44,8 @@ def read(paths: Iterable[Path | str]) -> Collection:
     """
     collection = Collection()
     runs: dict[Path, None] = {}
-    paths = [_existing(Path(path)) for path in paths]
-    for path in paths:
+    existing = [_existing(Path(path)) for path in paths]
+    for path in existing:
         for folder in _walk(path, MAX_DEPTH):
             if is_sweep(folder):
                 runs.update(dict.fromkeys(_read_sweep(folder, collection)))

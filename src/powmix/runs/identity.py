@@ -31,7 +31,7 @@ UNTIL_DECIDED = "until_decided"
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a composed configuration decides the numbers; seeds are counted apart, devices do not matter."""
-    chosen = {
+    chosen: dict[str, Any] = {
         section: {k: v for k, v in config[section].items() if k not in NOT_SCIENCE.get(section, ())}
         if isinstance(config.get(section), Mapping)
         else config.get(section)
