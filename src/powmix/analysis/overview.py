@@ -36,9 +36,10 @@ def table(name: str, runs: Sequence[tuple[Record, Rows]]) -> str:
     for (record, rows), cells in zip(runs, found.values()):
         seeds = len({row["seed"] for row in rows})
         grid.add_row(record.name, str(seeds), *(cells.get(head, "—") for head in heads))
-    console = Console(file=StringIO(), width=shutil.get_terminal_size((120, 24)).columns, highlight=False)
+    text = StringIO()
+    console = Console(file=text, width=shutil.get_terminal_size((120, 24)).columns, highlight=False)
     console.print(grid)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def _columns(name: str, record: Record, rows: Rows) -> dict[str, str]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def _alignment(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> float:
         for loss in losses
     )
     products = [
-        sum((a.double() * b.double()).sum() for a, b in zip(*pair)).item()
+        cast(torch.Tensor, sum((a.double() * b.double()).sum() for a, b in zip(*pair))).item()
         for pair in ((first, second), (first, first), (second, second))
     ]
     return products[0] / (products[1] * products[2]) ** 0.5 if products[1] * products[2] > 0 else float("nan")
