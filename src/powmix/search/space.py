@@ -89,7 +89,7 @@ def suggest(trial: Trial, name: str, law: BaseDistribution) -> Any:
     if isinstance(law, CategoricalDistribution):
         return trial.suggest_categorical(name, law.choices)
     assert isinstance(law, IntDistribution | FloatDistribution)
-    choose = trial.suggest_int if isinstance(law, IntDistribution) else trial.suggest_float
+    choose: Any = trial.suggest_int if isinstance(law, IntDistribution) else trial.suggest_float
     return choose(name, law.low, law.high, step=law.step, log=law.log)
 
 

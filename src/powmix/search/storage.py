@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import filelock
 import optuna
@@ -174,7 +174,7 @@ def _create(url: str) -> BaseStorage:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     if "://" not in url:
-        return JournalStorage(JournalFileBackend(url, lock_obj=MendingLock(url)))
+        return JournalStorage(JournalFileBackend(url, lock_obj=cast(Any, MendingLock(url))))
     if path is not None:
         with _held(_lock_of(path)):
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})

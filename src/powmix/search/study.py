@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import optuna
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
@@ -52,6 +53,7 @@ class StudySweep(Sweeper):
     """
 
     config: DictConfig
+    launcher: Launcher
     failed: int
 
     def __init__(self, application: Application = ANY, **options: Any) -> None:
@@ -114,7 +116,7 @@ class StudySweep(Sweeper):
         hidden = f"${{oc.env:{HIDDEN}}}"
         with flag_override(self.config.hydra, ["readonly", "struct"], False):
             self.config.hydra.sweeper.storage = hidden
-            given = OmegaConf.to_container(self.config.hydra.overrides.hydra)
+            given = cast(list[str], OmegaConf.to_container(self.config.hydra.overrides.hydra))
             kept = [text for text in given if key_of(text) != "hydra.sweeper.storage"]
             # These compose each job once more, and are written down with it.
             self.config.hydra.overrides.hydra = [*kept, f"hydra.sweeper.storage={hidden}"]
@@ -145,7 +147,7 @@ class StudySweep(Sweeper):
             study = optuna.create_study(
                 study_name=self.study_name,
                 storage=open_storage(self.url),
-                direction=self._direction,
+                direction=cast(Literal["minimize", "maximize"], self._direction),
                 load_if_exists=True,
             )
             self._refuse_other_search(study)
@@ -211,7 +213,7 @@ class StudySweep(Sweeper):
                 trial.set_user_attr(OVERRIDES, overrides)
                 return
         if is_given:
-            trial.study.sampler = samplers.fixed_sampler(self.given[number])
+            trial.study.sampler = samplers.fixed_sampler(cast(Mapping[str, Any], self.given[number]))
         else:
             trial.study.sampler = samplers.build_sampler(
                 self.sampler_options, number, seed, len(self.warm_start), self.n_trials

@@ -114,7 +114,7 @@ class Trials:
                 return False
             state, value = outcome.state, outcome.value
             if state == TrialState.PRUNED:
-                value = now.intermediate_values.get(now.last_step)
+                value = None if now.last_step is None else now.intermediate_values[now.last_step]
             outside = now.user_attrs.get(OUTSIDE) and state == TrialState.COMPLETE
             if outside:
                 # Samplers look at complete trials and must not see it: its parameters are not in the space.
