@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 
@@ -30,7 +30,7 @@ def register_resolvers() -> None:
 def plain(config: Any) -> dict[str, Any]:
     """A composed configuration as plain resolved values, without Hydra's own section; `auto` is settled."""
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    return settled(OmegaConf.to_container(ours, resolve=True))
+    return settled(cast(dict[str, Any], OmegaConf.to_container(ours, resolve=True)))
 
 
 def settled(config: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def settled(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("task") == "auto" and isinstance(dataset, dict) and not mistakes(dataset):
         config["task"] = task_of(dataset) or _task_of_data(dataset)
     if config.get("objective") == "auto" and isinstance(dataset, dict) and config.get("task") in TASKS:
-        config["objective"] = objective_of(convention_of(dataset.get("name"), config["task"]))
+        config["objective"] = objective_of(convention_of(str(dataset.get("name")), config["task"]))
     return config
 
 

@@ -48,7 +48,7 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
     multirun = hydra_config.mode == RunMode.MULTIRUN
     config["seeds"] = seed_list(config["seeds"])
     names = variant(config, hydra_config.runtime.choices)
-    identity = {
+    identity: dict[str, Any] = {
         "signature": signature(config),
         "variant": names,
         "name": short_name(names),
@@ -87,7 +87,7 @@ def _job_of_a_sweep(config: dict[str, Any], hydra_config: Any) -> float:
     """Run, and leave a record in the sweep's folder; a failing job of a plain multirun stops no other."""
     place = Path(hydra_config.runtime.output_dir)
     folder = (Path(config["outputs"]) / "runs" / signature(config)).absolute()
-    record = {
+    record: dict[str, Any] = {
         "number": int(hydra_config.job.num),
         "overrides": task_overrides(hydra_config),
         "run": os.path.relpath(folder, place.parent),

@@ -29,7 +29,7 @@ KILLED = ("TerminatedWorkerError", "BrokenProcessPool")
 TRIES = 3
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 """States, as squeue names them, of a job that does not come back; it forgets such a job after some minutes."""
-ASKED_EVERY = 20.0
+ASKED_EVERY = 20
 
 
 class Processes(Launcher):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -94,7 +94,7 @@ def check_command(overrides: Sequence[str], folders: Sequence[str] = ()) -> list
     """
     offer(folders)
     with initialize_config_dir(str(CONF)):
-        loader = GlobalHydra.instance().config_loader()
+        loader: Any = GlobalHydra.instance().config_loader()
         for folder in folders:
             loader.config_search_path.append("command-line", folder)
         loader.repository.initialize_sources(loader.config_search_path)
@@ -107,7 +107,7 @@ def _preset_groups(overrides: Sequence[str], folders: Sequence[str] = ()) -> dic
     named = dict(text.split("=", 1) for text in overrides if "=" in text)
     places = [CONF, *(Path(folder.removeprefix("file://")) for folder in folders)]
     paths = [place / "sweeps" / f"{named.get('sweeps')}.yaml" for place in places]
-    preset = next((yaml.safe_load(path.read_text("utf-8")) for path in paths if path.is_file()), {})
+    preset: dict[str, Any] = next((yaml.safe_load(path.read_text("utf-8")) for path in paths if path.is_file()), {})
     params = preset.get("hydra", {}).get("sweeper", {}).get("params") or {}
     return {key: str(value) for key, value in params.items() if "." not in key and key not in named}
 
@@ -185,13 +185,13 @@ def _check_values(chosen: dict[str, list[str]], values: Sequence[Given]) -> Iter
         return
     for one in values:
         yield from _check_key(composed, one)
-    for one in composed:
-        known = [given for given in values if _get(one.config, given.key) is not ABSENT]
-        start = _with(one.config, {given.key: given.values[0] for given in known})
-        yield from _check_composed(start, one.choices)
-        for given in known if one is composed[0] else ():
+    for made in composed:
+        known = [given for given in values if _get(made.config, given.key) is not ABSENT]
+        start = _with(made.config, {given.key: given.values[0] for given in known})
+        yield from _check_composed(start, made.choices)
+        for given in known if made is composed[0] else ():
             for value in given.values[1:]:
-                yield from _check_composed(_with(start, {given.key: value}), one.choices)
+                yield from _check_composed(_with(start, {given.key: value}), made.choices)
 
 
 def _check_composed(config: Any, choices: Mapping[str, Any]) -> list[str]:
@@ -218,8 +218,8 @@ def _compose(groups: dict[str, str]) -> Composed:
     """The configuration with these group choices."""
     composed = compose("config", [f"{group}={name}" for group, name in groups.items()], return_hydra_config=True)
     choices = dict(composed.hydra.runtime.choices)
-    config = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
-    return Composed(groups, OmegaConf.to_container(config), choices)
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    return Composed(groups, cast(dict[str, Any], OmegaConf.to_container(config)), choices)
 
 
 ABSENT = object()

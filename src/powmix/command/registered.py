@@ -90,15 +90,15 @@ def offer(folders: Sequence[str] = ()) -> None:
     for name, row in models.MODELS.items():
         if not isinstance(row.kind, str):
             _store("model", name, {"name": name, **models.defaults(name)})
-    for name, row in mixers.MIXERS.items():
-        if row.kind is not None:
+    for name, mixer in mixers.MIXERS.items():
+        if mixer.kind is not None:
             _store("mixer", name, {"name": name, **mixers.defaults(name)})
-    for name, row in datasets.DATASETS.items():
-        if callable(row.kind):
+    for name, data in datasets.DATASETS.items():
+        if callable(data.kind):
             _store("dataset", name, datasets.defaults(name))
     places = [CONF, *(Path(one.removeprefix("file://")) for one in folders if not one.startswith("pkg://"))]
     files = {group: dict(_files(group, places)) for group in ("model", "dataset", "recipe")}
-    known = {"model": models.MODELS, "dataset": datasets.DATASETS}
+    known: dict[str, Mapping[str, Any]] = {"model": models.MODELS, "dataset": datasets.DATASETS}
     own_names = {
         group: {name: _name(files[group], name) for name in dict.fromkeys((*rows, *files[group]))}
         for group, rows in known.items()

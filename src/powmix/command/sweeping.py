@@ -28,6 +28,9 @@ import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
 
 from powmix.command.sweep_progress import SweepProgress
 from powmix.runs.identity import UNTIL_DECIDED, seed_list
@@ -44,6 +47,10 @@ class ComparisonSweeper(BasicSweeper):
     command's own override them; none: once.
     """
 
+    config: DictConfig
+    hydra_context: HydraContext
+    launcher: Launcher
+
     def __init__(
         self,
         max_batch_size: int | None,
@@ -55,7 +62,9 @@ class ComparisonSweeper(BasicSweeper):
         self.baseline = list(baseline)
         self.tasks = [list(overrides) for overrides in (tasks or {}).values()]
 
-    def split_arguments(self, overrides: list[Any], max_batch_size: int | None) -> list[list[list[str]]]:
+    def split_arguments(  # type: ignore[override]  # a static method there; this one knows the baseline
+        self, overrides: list[Any], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
         """Batches of jobs, each a list of overrides."""
         [grid] = BasicSweeper.split_arguments(overrides, None)
         jobs = [*beside(grid, self.baseline), *grid] if self.baseline else grid
@@ -135,6 +144,7 @@ def look(folder: Path, until: Any, n: int) -> set[int]:
     rows = [row for row in table.rows if row.baseline is not None and not row.is_baseline]
     found, wanted = [], set()
     for row in rows:
+        assert row.baseline is not None
         plan = Sequential(until.effect, region(table.main, row, table), most=until.seeds, alpha=ALPHA / len(rows))
         own, base = (record.values(table.main.key, until.split) for record in (row.record, row.baseline))
         differences = [own[seed] - base[seed] for seed in seed_list(n) if seed in own and seed in base]
