@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from powmix.mistakes import POSITIVE, Parser, broken, choice, refuse
 
@@ -117,12 +118,11 @@ def _regions(given: Sequence[str], found: "Collection") -> dict[str, float]:
     regions = {}
     for text in given:
         name, _, number = text.partition("=")
-        try:
+        value: Any = number
+        with suppress(ValueError):
             value = float(number)
-        except ValueError:
-            value = number
         refuse(broken({f"--rope {name}": POSITIVE}, {f"--rope {name}": value}))
-        key = _metric(name, found)
+        key = str(_metric(name, found))
         regions[key] = value / metric(key).scale
     return regions
 

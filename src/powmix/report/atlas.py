@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import cast
 
 from powmix.data.registry import TITLES as DATASETS
 from powmix.metrics.columns import Metric, metric
@@ -80,7 +81,7 @@ def tasks(table: Table) -> list[Task]:
     for row in table.rows:
         if row.baseline is not None and not labels.differences(row.record, row.baseline):
             found[row.baseline.signature].append(row)
-    bases = [rows[0].baseline for rows in found.values()]
+    bases = [cast(Record, rows[0].baseline) for rows in found.values()]
     titles = _titles(bases)
     made = [_task(title, base, rows) for title, base, rows in zip(titles, bases, found.values())]
     return [task for task in made if task.effects]

@@ -92,7 +92,7 @@ def fails(runs: Runs, count: str) -> Finding:
     is a percentile bootstrap over seeds; the claim is a majority.
     """
     printed = printed_rows(runs, "table2")
-    gaps: dict[tuple, list[np.ndarray]] = {}
+    gaps: dict[tuple, list[tuple[np.ndarray, int]]] = {}
     expected = 0
     for (dataset, model, mixer, _), known in printed.items():
         if mixer not in ("manifold_mixup", "multimix"):
@@ -114,11 +114,11 @@ def fails(runs: Runs, count: str) -> Finding:
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     shares = [_failed(gaps, count, rng) / total for _ in range(RESAMPLES)]
     low, high = np.percentile(shares, [2.5, 97.5])
-    ours = f"{failed} of {total} {count} ({failed / total:.0%})"
+    told = f"{failed} of {total} {count} ({failed / total:.0%})"
     if n_run < expected:
-        return Finding(ours, f"[{low:.0%}, {high:.0%}]", f"{UNDECIDED} ({n_run} of {expected} cells are run)")
+        return Finding(told, f"[{low:.0%}, {high:.0%}]", f"{UNDECIDED} ({n_run} of {expected} cells are run)")
     verdict = REPRODUCED if low > 0.5 else NOT if high < 0.5 else f"{UNDECIDED} (needs more seeds)"
-    return Finding(ours, f"[{low:.0%}, {high:.0%}]", verdict)
+    return Finding(told, f"[{low:.0%}, {high:.0%}]", verdict)
 
 
 def _failed(gaps: Mapping[tuple, list], count: str, rng: np.random.Generator | None) -> int:

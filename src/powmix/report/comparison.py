@@ -51,9 +51,10 @@ def until_decided(sweep_folder: Path, table: Table) -> str:
 
 
 def _interval(bounds: Sequence[float | None], m: Metric) -> str:
-    if None in bounds:
+    low, high = bounds
+    if low is None or high is None:
         return "any bounds"
-    return f"[{m.show_difference(bounds[0])}, {m.show_difference(bounds[1])}]"
+    return f"[{m.show_difference(low)}, {m.show_difference(high)}]"
 
 
 def compare(

@@ -74,8 +74,8 @@ def noise(runs: Runs) -> Iterator[Contest]:
     """PowMix against no mixing, averaged over the levels of Figure 6."""
     for model in statements("figures")["figure6"]["models"]:
         for m in map(metric, FIGURES):
-            sides = [answer(row.record, "noise", m) if row else {} for row in _pair(runs, model)]
-            yield Contest(f"{MODELS[model]}, noise", m, *sides)
+            side, rival = (answer(row.record, "noise", m) if row else {} for row in _pair(runs, model))
+            yield Contest(f"{MODELS[model]}, noise", m, side, rival)
 
 
 def falls(runs: Runs) -> Iterator[Contest]:
@@ -84,8 +84,8 @@ def falls(runs: Runs) -> Iterator[Contest]:
     for i, mixer in enumerate(("powmix", "none")):
         for m in map(metric, FIGURES):
             loss = Metric(m.key, f"loss of {m.label}", higher_is_better=False, scale=m.scale, decimals=m.decimals)
-            sides = [_losses(pairs[model][i], m) for model in ("mult", "self_mm")]
-            yield Contest(f"MulT against Self-MM, {MIXERS[mixer]}", loss, *sides)
+            side, rival = (_losses(pairs[model][i], m) for model in ("mult", "self_mm"))
+            yield Contest(f"MulT against Self-MM, {MIXERS[mixer]}", loss, side, rival)
 
 
 def dominance(runs: Runs) -> Iterator[Contest]:
@@ -93,10 +93,11 @@ def dominance(runs: Runs) -> Iterator[Contest]:
     for model in statements("figures")["figure7"]["models"]:
         for m in map(metric, FIGURES):
             side, rival = (_curves(row, "dominance", m) for row in _pair(runs, model))
-            levels = sorted({p for by_p in (*side.values(), *rival.values()) for p in by_p if p > 0}) or [None]
+            run = sorted({p for by_p in (*side.values(), *rival.values()) for p in by_p if p > 0})
+            levels: list[float | None] = [*run] or [None]
             for p in levels:
-                at = [{seed: by_p[p] for seed, by_p in found.items() if p in by_p} for found in (side, rival)]
-                yield Contest(f"{MODELS[model]}, {p or 0:.0%} of the text lost", m, *at)
+                ours, theirs = ({seed: by_p[p] for seed, by_p in found.items() if p in by_p} for found in (side, rival))
+                yield Contest(f"{MODELS[model]}, {p or 0:.0%} of the text lost", m, ours, theirs)
 
 
 def sizes(runs: Runs) -> Iterator[Contest]:

@@ -165,12 +165,12 @@ def _comparisons(table: Table, wanted: Callable[[Metric], bool]) -> str:
     names = ("Δ", "95% CI (t)", "95% CI (bootstrap)", "better on", "P(improve)", "p (t)", "p (Wilcoxon)")
     head = "<th>Variant</th><th>Metric</th>" + "".join(f"<th>{name}</th>" for name in names)
     rows = [
-        _comparison(row, row.cells[m.key].comparison, m, f"{section.title}, {block.title}: ")
+        _comparison(row, c, m, f"{section.title}, {block.title}: ")
         for section in table.sections
         for block in section.blocks
         for row in block.rows
         for m in section.columns
-        if wanted(m) and m.key in row.cells and row.cells[m.key].comparison
+        if wanted(m) and m.key in row.cells and (c := row.cells[m.key].comparison)
     ]
     return _table(head, "\n".join(rows)) if rows else ""
 

@@ -7,6 +7,7 @@ standard deviation of the paired differences. Renderers (`terminal`, `formats`, 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from powmix.data.registry import TITLES as DATASETS
 from powmix.metrics.columns import Metric, columns, metric
@@ -108,7 +109,7 @@ def _sentence(known: PublishedRow, base: PublishedRow, ours: Row) -> str:
     return f"{known.title}, {DATASETS.get(known.dataset, known.dataset)}, {known.label}: {'; '.join(parts)}"
 
 
-def _has_spread(c: Comparison | None) -> bool:
+def _has_spread(c: Comparison | None) -> TypeGuard[Comparison]:
     """Whether there are seeds enough for a standard deviation to mean something, and they differ."""
     return c is not None and c.n >= MIN_INTERVAL and bool(c.std)
 

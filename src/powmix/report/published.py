@@ -122,7 +122,7 @@ def load(path: Path | None = None) -> tuple[PublishedTable, ...]:
     )
 
 
-def statements(part: str) -> dict[str, Any]:
+def statements(part: str) -> Any:
     """paper.yaml's `figures` or `claims`."""
     return yaml.safe_load(_own("paper.yaml"))[part]
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from io import StringIO
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -115,10 +115,11 @@ def _labels(grid: Grid) -> Grid:
 
 
 def _print(content: Grid | str, color: bool, width: int, style: str | None = None) -> str:
-    system = "standard" if color else None
-    console = Console(file=StringIO(), width=width, color_system=system, force_terminal=color, highlight=False)
+    text = StringIO()
+    system: Literal["standard"] | None = "standard" if color else None
+    console = Console(file=text, width=width, color_system=system, force_terminal=color, highlight=False)
     console.print(content, style=style)
-    return console.file.getvalue()
+    return text.getvalue()
 
 
 def _legend(table: Table) -> str:

@@ -108,6 +108,8 @@ def _sentence(study: Study, m: Metric) -> str:
 
 def _source(row: Row, m: Metric) -> Source | None:
     """What a row's seeds varied, if it is one source or everything, its baseline's too, and it has three seeds."""
+    if row.baseline is None:
+        return None
     varied = [record.option("vary") for record in (row.record, row.baseline)]
     if varied[0] != varied[1] or (varied[0] is not None and len(varied[0]) != 1):
         return None

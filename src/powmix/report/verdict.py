@@ -95,12 +95,12 @@ def judge(c: Comparison, m: Metric, tests: int, r: float | None, family: str = "
     if c.ci == (0.0, 0.0):
         return "same", "It equals the baseline on every seed."
     low, high = sorted(m.sign * bound for bound in c.ci)
-    apart, same = low > 0 or high < 0, r is not None and c.within(r)
+    apart, within = low > 0 or high < 0, r if r is not None and c.within(r) else None
     if apart and (c.p_t_holm is None or c.p_t_holm < ALPHA):
         kind = "better" if low > 0 else "worse"
-        return kind, f"It is {kind}, by less than {m.show(r)}." if same else f"It is {kind}."
-    if same:
-        return "same", f"No difference larger than {m.show(r)} (the 90% CI lies within it)."
+        return kind, f"It is {kind}, by less than {m.show(within)}." if within is not None else f"It is {kind}."
+    if within is not None:
+        return "same", f"No difference larger than {m.show(within)} (the 90% CI lies within it)."
     after = f" (p = {c.p_t_holm:.2g} after Holm's correction over {family} {tests} tests)" if apart else ""
     return "undecided", f"Undecided: {needs(further(c, tests, r))}{after}."
 

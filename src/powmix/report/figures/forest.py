@@ -1,6 +1,7 @@
 """The forest plot of mixers over tasks: each paired effect with its interval, and the estimate that tasks share."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def draw(effects: Mapping[str, Mapping[str, Effect]], unit: str, decimals: int =
     tasks = list(dict.fromkeys(task for found in effects.values() for task in found))
     with style.context():
         figure = Figure(figsize=(2.3 * len(effects) + 1.6, ROW * (len(tasks) + 1) + 1.6), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.03, wspace=0.02)
+        cast(Any, figure.get_layout_engine()).set(w_pad=0.03, wspace=0.02)
         panels = figure.subplots(1, len(effects), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (mixer, found) in zip(panels, effects.items()):
             _panel(axes, tasks, found, COLOURS.get(mixer, style.INK), decimals)
@@ -74,8 +75,8 @@ def _panel(axes: Axes, tasks: Sequence[str], found: Mapping[str, Effect], color:
         axes.plot(found[task].gain, y, "o", color="white", markeredgecolor=style.SOFT, markersize=4.2, zorder=3)
     together = _together([found[task] for task in shown])
     if together is not None:
-        rows = [(tasks.index(task), *row) for task, *row in zip(shown, together.means, together.intervals)]
-        for row, mean, interval in rows:
+        rows = map(tasks.index, shown)
+        for row, mean, interval in zip(rows, together.means, together.intervals):
             y = row + APART
             axes.plot(interval, [y, y], color=color, linewidth=2.8, solid_capstyle="round", zorder=2)
             axes.plot(mean, y, "o", color=color, markeredgecolor="white", markersize=5.6, zorder=3)

@@ -50,8 +50,10 @@ def _panel(axes: Axes, h_B2: np.ndarray, mixed_O2: np.ndarray, title: str) -> No
 
     hull = h_B2[ConvexHull(h_B2).vertices]
     axes.fill(*hull.T, facecolor="none", edgecolor=style.SOFT, linewidth=1, linestyle=(0, (3, 3)))
-    axes.scatter(*mixed_O2.T, s=2.2, color=style.PALETTE[0], alpha=0.35, linewidths=0, rasterized=True)
-    axes.scatter(*h_B2.T, s=34, color=style.PALETTE[1], edgecolors=style.INK, linewidths=0.8, zorder=3)
+    axes.scatter(
+        mixed_O2[:, 0], mixed_O2[:, 1], s=2.2, color=style.PALETTE[0], alpha=0.35, linewidths=0, rasterized=True
+    )
+    axes.scatter(h_B2[:, 0], h_B2[:, 1], s=34, color=style.PALETTE[1], edgecolors=style.INK, linewidths=0.8, zorder=3)
     axes.set_title(title)
     axes.set_aspect("equal")
     axes.set_axis_off()

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import matplotlib
 
@@ -64,7 +64,7 @@ SETTINGS = {
 
 def context():
     """Settings of every figure, for a `with` around drawing and saving."""
-    return matplotlib.rc_context(SETTINGS)
+    return matplotlib.rc_context(cast(Any, SETTINGS))
 
 
 def color(record: Record, index: int = 0) -> str:
@@ -88,7 +88,7 @@ def panels(count: int, width: float = 4.4, height: float = 3.2, columns: int = 3
     tall = -(-count // columns)
     wide = -(-count // tall)
     figure = Figure(figsize=(width * wide, height * tall), layout="constrained")
-    figure.get_layout_engine().set(w_pad=PAD, h_pad=PAD)
+    cast(Any, figure.get_layout_engine()).set(w_pad=PAD, h_pad=PAD)
     axes = figure.subplots(tall, wide, squeeze=False).ravel().tolist()
     for spare in axes[count:]:
         spare.remove()
@@ -112,8 +112,9 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
             found.setdefault(label, handle)
     if not found:
         return
+    handles, labels = cast(Any, list(found.values())), list(found)
     for columns in range(min(len(found), 6), 0, -1):
-        made = figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=columns, **SPACING)
+        made = figure.legend(handles, labels, loc="outside upper left", ncols=columns, **SPACING)
         if columns == 1 or made.get_window_extent().width < 0.97 * figure.bbox.width:
             return
         made.remove()
