@@ -147,7 +147,7 @@ def _file(function: Callable[..., Any]) -> str | None:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function.__init__ if isinstance(function, type) else function)
+        return typing.get_type_hints(function.__init__ if isinstance(function, type) else function)  # type: ignore[misc]
     except (NameError, TypeError):  # a name that is imported for type checkers alone
         return {}
 
