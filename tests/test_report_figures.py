@@ -11,9 +11,8 @@ import report_runs as fabricate
 
 from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS
-from powmix.report import analyses, page
+from powmix.report import analyses, atlas, page
 from powmix.report.__main__ import main
-from powmix.report import atlas
 from powmix.report.figures import architectures, entries, forest, hull, hyperparameters, mixing_law, robustness, style
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
 from powmix.report.table import build
