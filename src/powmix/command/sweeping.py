@@ -10,7 +10,7 @@ A sweep over options of a mixer needs its line without mixing, which is no point
 
 A comparison over tasks whose options differ (`dataset.path`, `dataset.train_examples`) has its grid on each of them:
 
-    hydra.sweeper.tasks:    {digits: {dataset: mfeat, dataset.train_examples: 100}, speech: {dataset: mosi, model: mult}}
+    hydra.sweeper.tasks: {digits: {dataset: mfeat, dataset.train_examples: 100}, speech: {dataset: mosi, model: mult}}
 
 With `seeds=until_decided` all jobs are run with a few seeds, then those that are not yet decided against their baseline
 with more, until all are or have the most that `until.seeds` allows. What an earlier round trained is found again.
