@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from powmix.data.splits import Side, Splits
+from powmix.data.splits import Side, Splits, Task
 from powmix.models.base import Inputs
 
 
@@ -29,6 +29,16 @@ class Preparation:
     def of(cls, inputs: Inputs, splits: Splits) -> Preparation:
         """The preparation of a dataset for a model that was built for `inputs`."""
         return cls(inputs, splits.scale, splits.train.side, splits.convention, splits.classes)
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.inputs.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the C classes or labels; their numbers where they have none; empty for regression."""
+        return () if self.task == "regression" else self.classes or tuple(map(str, range(self.inputs.outputs)))
 
     def notes(self) -> dict[str, Any]:
         """As plain values that JSON keeps exactly; `from_notes` reads them."""
