@@ -1,4 +1,4 @@
-"""A trained run, loaded: it predicts what it predicted then, of data in their own units; what does not suit is named."""
+"""A trained run, loaded: it predicts what it predicted then, of data in their own units; what cannot be is named."""
 
 import json
 import shutil

@@ -1,15 +1,47 @@
 """Small trained runs to be loaded, asked and exported, and the arrays that they were trained on."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from analysis_runs import train
 from training_corpus import rows_of
 
+from powmix import models, plugins
 from powmix.command.registered import offer
+from powmix.data import registry as datasets
 
 QUICK = ("trainer.device=cpu", "trainer.checkpoint=false", "trainer.max_epochs=2", "mixer=none")
 N = 60
+
+LAB = """
+import numpy as np
+from torch import nn
+import powmix
+
+
+@powmix.register_dataset("sensors_of_lab")
+def sensors(path: str, gain: float = 1.0):
+    found = np.load(path)
+    return {"pair": gain * found["pair"], "sound": found["sound"], "target": found["level"]}
+
+
+@powmix.register_model("plain_of_lab")
+class Plain(nn.Module):
+    def __init__(self, inputs, width: int = 4):
+        super().__init__()
+        self.layers = nn.ModuleDict({m: nn.Linear(d, width) for m, d in inputs.dims.items()})
+        self.norm, self.drop = nn.BatchNorm1d(width), nn.Dropout(0.3)
+        self.head = nn.Linear(width, inputs.outputs)
+
+    def encode(self, batch):
+        return {m: self.drop(self.norm(layer(batch[m]))) for m, layer in self.layers.items()}
+
+    def fuse(self, hidden):
+        return self.head(sum(hidden.values()))
+"""
 
 
 def arrays(task: str = "classification", seed: int = 0) -> dict:
@@ -54,3 +86,32 @@ def of_test(found: dict) -> dict:
     rows = np.flatnonzero(found["split"] == 2)
     steps = np.split(found["b.rows"], found["b.lengths"].cumsum()[:-1])
     return {"a": found["a"][rows], "b": [steps[row] for row in rows], "target": found["target"][rows]}
+
+
+def on_lab(folder: Path) -> Path:
+    """A run of the plugin LAB in `folder`, which also holds its data; the plugin stays loaded."""
+    rng = np.random.default_rng(0)
+    pair = rng.normal(size=(40, 2))
+    np.savez(folder / "own.npz", pair=pair, sound=rng.normal(size=(40, 3)), level=pair.sum(1))
+    plugin = folder / "lab_of_use.py"
+    plugin.write_text(LAB)
+    plugins.load([str(plugin)])
+    offer()
+    data = ("dataset=sensors_of_lab", f"dataset.path={folder / 'own.npz'}", "model=plain_of_lab")
+    return train(folder, *data, "seeds=[3]", f"plugins=[{plugin}]", "dataset.split_seed=4", small=QUICK)
+
+
+@contextmanager
+def forgetting() -> Iterator[Callable[[], None]]:
+    """What plugins register inside is gone afterwards, and whenever the function is called."""
+    places = (models.registry.MODELS, models.registry.TITLES, datasets.DATASETS, datasets.TITLES, plugins._loaded)
+    before = [dict(place) for place in places]
+
+    def forget() -> None:
+        for place, known in zip(places, before):
+            place.clear()
+            place.update(known)
+        sys.modules.pop("lab_of_use", None)
+
+    yield forget
+    forget()

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from powmix.training.preparation import Preparation
     from powmix.use.origin import Origin
 
+    Part = tuple[Mapping[str, Any] | Split, list[int] | None]
+    """Arrays or a split, and which of its rows to predict, None for all."""
+
 ALL = "all"
-Part = tuple[Mapping[str, Any] | "Split", list[int] | None]
-"""Arrays or a split, and which of its rows to predict, None for all."""
 
 
 def parser() -> Parser:
@@ -139,21 +140,19 @@ def rows_of(
     predicted = in_units(task, output_NC).tolist()
     targets = [None] * len(ids) if target_NC is None else target_NC.tolist()
     for name, said, target in zip(ids, predicted, targets, strict=True):
-        row: dict[str, Any] = {"id": name}
-        if task == "regression":
-            row |= _numbered("prediction", said)
-        elif task == "classification":
-            row["prediction"] = labels[said.index(max(said))]
-        else:
-            row |= {f"prediction_{label}": int(one >= 0.5) for label, one in zip(labels, said)}
-        row |= {f"probability_{label}": one for label, one in zip(labels, said)}
-        if target is not None and task == "classification":
-            row["target"] = labels[target.index(max(target))]
-        elif target is not None and task == "multilabel":
-            row |= {f"target_{label}": int(one) for label, one in zip(labels, target)}
-        elif target is not None:
-            row |= _numbered("target", target)
-        yield row
+        truth = {} if target is None else _cells(task, labels, "target", target)
+        probabilities = {f"probability_{label}": one for label, one in zip(labels, said)} if labels else {}
+        yield {"id": name, **_cells(task, labels, "prediction", said), **probabilities, **truth}
+
+
+def _cells(task: str, labels: Sequence[str], key: str, value: Any) -> dict[str, Any]:
+    """A prediction or a target, in the columns that its task has."""
+    if task == "classification":
+        return {key: labels[value.index(max(value))]}
+    if task == "multilabel":
+        return {f"{key}_{label}": int(one >= 0.5) for label, one in zip(labels, value)}
+    values = value if isinstance(value, list) else [value]
+    return {key: values[0]} if len(values) == 1 else {f"{key}_{number}": one for number, one in enumerate(values)}
 
 
 def scores(prepared: Preparation, output_NC: Tensor, target_NC: Tensor) -> list[str]:
@@ -162,12 +161,6 @@ def scores(prepared: Preparation, output_NC: Tensor, target_NC: Tensor) -> list[
 
     found = evaluate(prepared.convention, output_NC.numpy(), target_NC.numpy())
     return [f"{metric(key).label} {metric(key).show(value)}" for key, value in found.items()]
-
-
-def _numbered(key: str, value: float | list[float]) -> dict[str, float]:
-    """One number under its key, of several `key_0`, `key_1`, ..."""
-    values = value if isinstance(value, list) else [value]
-    return {key: values[0]} if len(values) == 1 else {f"{key}_{number}": one for number, one in enumerate(values)}
 
 
 def _m_sena(path: Path, origin: Origin) -> Any:

@@ -70,8 +70,19 @@ class Trained(Predicts):
 
     def outputs(self, data: Incoming) -> Tensor:
         split = split_of(data, self.preparation).to(self.device)
+        if split.tokens is not None:
+            self._admit(split.tokens)
         with reproducible():
             return predict(self.module, split, self.batch_size, precision(self.device, self.amp))
+
+    def _admit(self, tokens_N3L: Tensor) -> None:
+        """Lets the text encoders read words that the training data lacked."""
+        from powmix.models.bert import TextEncoder
+
+        ids = tokens_N3L[:, 0].unique()
+        for encoder in self.module.modules():
+            if isinstance(encoder, TextEncoder):
+                encoder.admit(ids)
 
 
 @dataclass(frozen=True)
@@ -109,15 +120,20 @@ def load(
 
 
 def build(origin: Origin, prepared: Preparation, device: str = "auto") -> Trained:
-    """The model of one seed with its weights, in evaluation mode; torch's global generator is left as it was."""
-    config = origin.config
-    with torch.random.fork_rng([]):
-        module = models.build(config["model"]["name"], origin.model_options, prepared.inputs, config["protocol"])
+    """The model of one seed with its weights, in evaluation mode."""
+    module = network(origin, prepared)
     fit(module, origin.weights)
-    place, trainer = resolve_device(device), config["trainer"]
+    place, trainer = resolve_device(device), origin.config["trainer"]
     module = module.to(place).eval().requires_grad_(False)
     amp = "bf16" if trainer.get("amp") == "bf16" else "off"
     return Trained(origin.name, origin.seed, module, prepared, place, trainer["batch_size"], amp)
+
+
+def network(origin: Origin, prepared: Preparation) -> FusionModel:
+    """The model that the weights are of, freshly initialised; torch's global generator is left as it was."""
+    name, protocol = origin.config["model"]["name"], origin.config["protocol"]
+    with torch.random.fork_rng([]):
+        return models.build(name, origin.model_options, prepared.inputs, protocol)
 
 
 def in_units(task: str, output_NC: Tensor) -> Tensor:
