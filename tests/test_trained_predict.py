@@ -66,6 +66,7 @@ def test_of_a_file_with_neither_split_nor_target_everything_is_predicted_and_not
 def test_another_part_is_predicted_where_it_is_asked_for(classes, ask, which):
     found = ask(*reversed(classes), "--split", which)
     assert len(found.rows) == {"train": 20, "all": 60}[which] and found.rows[0]["id"] == "clip 0"
+    assert "is what the run was trained on" in found.said
 
 
 def test_regression_and_several_labels_have_columns_of_their_own(tmp_path, ask):

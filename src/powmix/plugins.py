@@ -86,11 +86,11 @@ def load_of_run(
             continue
         if path is not None and path.resolve().is_relative_to(folder.resolve()):
             raise ValueError(
-                f"{folder}: its plugin {title} came with it and is not run unasked: read it, then name it: "
-                f"plugins={path}"
+                f"{folder}: its plugin {title} came with it and is not run unasked: read it, then name it "
+                f"(--plugins {path}, from Python plugins=[...])"
             )
         if path is not None and not path.is_file():
-            raise ValueError(f"{folder}: its plugin {name} is not there any more: name it where it is: plugins=FILE")
+            raise ValueError(f"{folder}: its plugin {name} is not there any more: name it where it is (--plugins FILE)")
         load([name if path is None else str(path)])
     for plugin in loaded():
         if recorded.get(plugin.name, plugin.sha256) != plugin.sha256:

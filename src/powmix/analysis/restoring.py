@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from powmix import plugins
 from powmix.experiment import Parts, parts
 from powmix.runs.files import SeedFolder
 from powmix.runs.records import Record, SeedResult, check_weights
@@ -53,10 +54,11 @@ class FinishedRun:
 
 
 def restore(record: Record, device: str = "auto", dataset_path: Path | None = None) -> FinishedRun:
-    """The run behind a record. ValueError where its data are gone, or are other data (by SHA-256)."""
+    """The run behind a record, its plugins loaded. ValueError where these or its data are gone, or are other data."""
     config = record.config
     if not config:
         raise ValueError(f"{record.folder}: config.yaml is missing or unreadable")
+    plugins.load_of_run(record.folder, config.get("plugins") or (), record.provenance.get("plugins", {}))
     trainer = config["trainer"] | {"device": _device(record, device)}
     dataset = _data(record, dataset_path)
     made = parts({**config, "dataset": dataset, "trainer": trainer})

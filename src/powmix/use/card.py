@@ -91,7 +91,7 @@ def _reads(prepared: Preparation) -> str:
             for name, width in prepared.inputs.dims.items()]  # fmt: skip
     if prepared.inputs.vocabulary:
         rows.append("| `tokens` | ids, attention mask and token types (N, 3, L), of the text encoder's tokenizer |")
-    scaled = "They are given as they are: the model's own scaling is kept with its weights." if prepared.scale else ""
+    scaled = "Not scaled: the model scales them itself, as its training data were." if prepared.scale else ""
     return "\n".join(["| name | what |", "|---|---|", *rows, "", scaled]).rstrip()
 
 

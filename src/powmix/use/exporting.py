@@ -37,7 +37,11 @@ def parser() -> Parser:
     made.add_argument("--seed", type=int, metavar="S", help="default: of several the one best on validation")
     made.add_argument("--force", action="store_true", help="write over what was exported to FOLDER before")
     made.add_argument(
-        "--plugins", nargs="+", default=[], metavar="FILE", help="the model's own code, where it has moved"
+        "--plugins",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the model's own code, where it has moved; may be repeated",
     )
     return made
 

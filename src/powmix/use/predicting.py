@@ -56,7 +56,11 @@ def parser() -> Parser:
     )
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:k (default: auto)")
     made.add_argument(
-        "--plugins", nargs="+", default=[], metavar="FILE", help="the model's own code, where it has moved"
+        "--plugins",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the model's own code, where it has moved; may be repeated",
     )
     return made
 
@@ -85,6 +89,7 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"powmix-predict: plugin {plugin.path}", file=sys.stderr)
     prepared = [preparation_of(origin) for origin in found]
     parts = read(options.data, found[0], options.split)
+    _warn_of_training_examples(options.data, found[0], parts, options.split)
     examples = _examples(parts, prepared[0], options.data)  # what does not suit the models is told before one is built
     outputs = []
     for origin, own in zip(found, prepared):
@@ -195,6 +200,19 @@ def _of_arrays(arrays: Mapping[str, Any], path: Path, which: str | None) -> list
     rows = [row for row, part in enumerate(given) if ("train", "valid", "test")[part] == (which or "test")]
     refuse([] if rows else [f"{path}: its split has no {which or 'test'} examples; --split={ALL} predicts every one"])
     return [(arrays, rows)]
+
+
+def _warn_of_training_examples(path: Path, origin: Origin, parts: Iterable[Part], which: str | None) -> None:
+    """The file that a run was trained on may be predicted, but not to learn how good it is."""
+    from powmix.runs.identity import source
+
+    undivided = any(isinstance(data, Mapping) and "split" not in data for data, _ in parts)
+    own = origin.config["dataset"].get("path")
+    if own and (which in ("train", ALL) or undivided) and source({"path": str(path)}) == source({"path": own}):
+        warnings.warn(
+            f"{path} is what the run was trained on, with its training examples: metrics say nothing of new data",
+            stacklevel=2,
+        )
 
 
 def _examples(parts: Iterable[Part], prepared: Preparation, path: Path) -> list[Split]:
