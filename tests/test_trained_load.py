@@ -83,7 +83,10 @@ def test_an_ensemble_predicts_the_mean_of_its_members(classes):
     ensemble = powmix.load(run, "ensemble")
     members = np.stack([powmix.load(run, seed).predict(given) for seed in (1111, 1112)])
     assert np.allclose(ensemble.predict(given), members.mean(0), atol=1e-6)
-    assert ensemble.classes == ("calm", "glad", "sad")
+    assert repr(ensemble) == (
+        "<arrays/late_fusion/none, mean of seeds 1111, 1112: a vectors (N, 4), b sequences (N, L, 2) -> "
+        "classification of calm, glad, sad>"
+    )
 
 
 # --- what does not suit -----------------------------------------------------------------------------------------------

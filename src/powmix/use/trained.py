@@ -21,7 +21,7 @@ from powmix.training.checkpoint import fit
 from powmix.training.preparation import Preparation
 from powmix.training.settings import precision
 from powmix.training.solver import predict, reproducible
-from powmix.use.incoming import Incoming, split_of
+from powmix.use.incoming import SHAPES, Incoming, split_of
 from powmix.use.origin import ENSEMBLE, Origin, Seed, load_plugins, origins, preparation_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 class Predicts:
     """What one trained model and several have in common."""
 
+    name: str
     preparation: Preparation
+    whose: str
+    """Its seed or seeds, in words."""
 
     @property
     def task(self) -> str:
@@ -41,6 +44,13 @@ class Predicts:
     def classes(self) -> tuple[str, ...]:
         """Names of the C classes or labels; without names their numbers. Empty for regression."""
         return self.preparation.labels
+
+    def __repr__(self) -> str:
+        reads = [f"{name} {SHAPES[self.preparation.inputs.kind(name)].format(width)}"
+                 for name, width in self.preparation.inputs.dims.items()]  # fmt: skip
+        reads += ["tokens (N, 3, L)"] if self.preparation.inputs.vocabulary else []
+        says = f"{self.task} of {', '.join(self.classes)}" if self.classes else self.task
+        return f"<{self.name}, {self.whose}: {', '.join(reads)} -> {says}>"
 
     def predict(self, data: Incoming) -> np.ndarray:
         """Predictions of arrays by name, a Split or a Batch.
@@ -56,7 +66,7 @@ class Predicts:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained(Predicts):
     """One seed's model. module: the network, in evaluation mode. name: dataset/model/mixer of its run."""
 
@@ -67,6 +77,10 @@ class Trained(Predicts):
     device: torch.device
     batch_size: int
     amp: str = "off"
+
+    @property
+    def whose(self) -> str:
+        return f"seed {self.seed}"
 
     def outputs(self, data: Incoming) -> Tensor:
         split = split_of(data, self.preparation).to(self.device)
@@ -85,7 +99,7 @@ class Trained(Predicts):
                 encoder.admit(ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ensemble(Predicts):
     """All seeds of a run: the mean of their predictions, of classes and labels the mean of their probabilities."""
 
@@ -94,6 +108,10 @@ class Ensemble(Predicts):
     @property
     def name(self) -> str:
         return self.members[0].name
+
+    @property
+    def whose(self) -> str:
+        return f"mean of seeds {', '.join(str(member.seed) for member in self.members)}"
 
     @property
     def preparation(self) -> Preparation:
