@@ -34,7 +34,7 @@ def card(record: Record, prepared: Preparation, seed: int, plugins: Sequence[str
         f"## How to load it\n\n{_loading(prepared, plugins, folder)}",
         f"## What it reads\n\n{_reads(prepared)}",
         f"## What it predicts\n\n{_predicts(prepared)}",
-        f"## Results\n\n{_results(table)}\n{sentences}\nThe validation part chose the epoch, the test part was "
+        f"## Results\n\n{_results(table)}{sentences}\nThe validation part chose the epoch, the test part was "
         "evaluated once for each seed.",
         f"## Training\n\n{_training(record)}",
     ]

@@ -106,7 +106,8 @@ def _portable(origin: Origin, folder: Path) -> tuple[dict[str, Any], list[str]]:
     if isinstance(text, Mapping) and text.get("pretrained") is not None:
         source = check_encoder(text["pretrained"])
         if source is not None:
-            copied += _copy([one for one in sorted(source.iterdir()) if one.suffix != ".py"], folder / ENCODER)
+            _copy([one for one in sorted(source.iterdir()) if one.suffix != ".py"], folder / ENCODER)
+            copied.append(f"{ENCODER}/")
             config["model"] = {**config["model"], "text": {**text, "pretrained": ENCODER}}
     own = not isinstance(MODELS[config["model"]["name"]].kind, str)
     config["plugins"] = _plugins(origin, folder, copied) if own else []
