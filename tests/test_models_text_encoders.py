@@ -75,6 +75,20 @@ def test_more_padding_changes_nothing_and_dropout_follows_the_noise(folders, kin
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_words_that_training_lacked_are_read_with_the_vectors_the_encoder_began_with(folders):
+    batch = batch_of()
+    whole = TextEncoder(Inputs({}, {}, vocabulary=130), folders["roberta"])
+    small = TextEncoder(Inputs({}, {}, vocabulary=130, token_ids=(120, 121)), folders["roberta"])
+    small.bert.get_input_embeddings().weight.data[-1] += 1  # 121, trained
+    words = batch.tokens[:, 0].unique()
+    small.admit(words)
+    ids = torch.arange(140)
+    same = (small.bert.get_input_embeddings()(ids) == whole.bert.get_input_embeddings()(ids)).all(1)
+    assert ids[~same].tolist() == [121]
+    with pytest.raises(ValueError, match=r"token ids up to 140, .* knows 140"):
+        small.admit(torch.tensor([140]))
+
+
 def test_robertas_positions_begin_after_its_padding(folders):
     encoder = TextEncoder(INPUTS, folders["roberta"])
     assert encoder.positions == 40

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from powmix.plugins import register_dataset as register_dataset
     from powmix.plugins import register_mixer as register_mixer
     from powmix.plugins import register_model as register_model
+    from powmix.use.trained import load as load
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ HOMES = {
     "main": ("powmix.__main__", "lab"),
     **{name: ("powmix.data.splits", name) for name in ("Batch", "Splits")},
     **{name: ("powmix.models.base", name) for name in ("FusionModel", "Inputs")},
+    "load": ("powmix.use.trained", "load"),
     "register_loss": ("powmix.metrics.losses", "register_loss"),
     "register_metric": ("powmix.metrics.registry", "register_metric"),
     **{f"register_{kind}": ("powmix.plugins", f"register_{kind}") for kind in ("dataset", "mixer", "model")},

@@ -2,7 +2,8 @@
 
 A plugin is Python code that calls `powmix.register_*` when it is imported: the script that ends in `powmix.main()`, a
 .py file or a module named by `plugins=[...]` on the command line, or an installed package with an entry point in the
-group `powmix.plugins`. Nothing else is imported: a run's folder names its plugins, and is not believed.
+group `powmix.plugins`. A run's folder names the plugins that it was trained with, and who uses the run loads them from
+where they were; code that lies in the folder itself is never run unasked.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Plugin:
     sha256: str
 
 
+log = logging.getLogger("powmix")
+
 _loaded: dict[Path, Plugin] = {}
 _loading: list[Path] = []
 
@@ -62,6 +65,39 @@ def load_installed() -> None:
     for point in _installed():
         with _said(point.value):
             _note(point.name, importlib.import_module(point.module))
+
+
+def load_of_run(
+    folder: Path, names: Iterable[str], recorded: Mapping[str, str], instead: Iterable[str] = ()
+) -> list[Plugin]:
+    """Imports the plugins that a run was trained with; gives those that this process did not have yet.
+
+    names: the run's `plugins`; a relative path is one inside its folder. recorded: the SHA-256 of their sources, by
+    name; a plugin that has another one now is warned of. instead: paths and modules that the user names, each in the
+    place of the run's own of the same name. ValueError where a plugin is gone, and where it lies in the run's folder
+    and the user does not name it: whoever hands a folder over cannot have code run with it.
+    """
+    before = set(_loaded)
+    load_installed()
+    load(instead)
+    here = {plugin.name for plugin in loaded()}
+    for name in names:
+        is_file = name.endswith(".py") or "/" in name
+        title, path = (Path(name).name, folder.resolve() / name) if is_file else (name, None)
+        if title in here:
+            continue
+        if path is not None and path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{folder}: its plugin {title} came with it and is not run unasked: read it, then name it "
+                f"(--plugins {path}, from Python plugins=[...])"
+            )
+        if path is not None and not path.is_file():
+            raise ValueError(f"{folder}: its plugin {name} is not there any more: name it where it is (--plugins FILE)")
+        load([name if path is None else str(path)])
+    for plugin in loaded():
+        if recorded.get(plugin.name, plugin.sha256) != plugin.sha256:
+            log.warning("%s: the plugin %s has changed since the run was trained", folder, plugin.name)
+    return [plugin for path, plugin in _loaded.items() if path not in before]
 
 
 def adopt_script() -> Path | None:

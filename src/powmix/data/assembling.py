@@ -20,7 +20,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,15 @@ STRATUM = 10
 KINDS: dict[int, Kind] = {2: "vector", 3: "sequence", 4: "image"}
 
 log = logging.getLogger("powmix")
+
+
+class Modalities(NamedTuple):
+    """features: padded on the right; lengths: of the sequences; texts: N strings, or None; unused: what is neither."""
+
+    features: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+    texts: list[str] | None
+    unused: list[str]
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,34 @@ def assemble(name: str, arrays: Mapping[str, Any], task: str = "auto", max_steps
     size = len(target.values)
     if size < 3:
         raise ValueError(f"{where}: expected at least 3 examples, got {size}")
+    features, lengths, texts, unused = modalities(where, arrays, size, max_steps)
+    if unused:
+        log.warning("%s: not used, since they are no modality of %d examples: %s", where, size, "; ".join(unused))
+    if not features and texts is None:
+        raise ValueError(f"{where}: no modality among {', '.join(arrays)}: expected an array of {size} examples")
+    note = arrays.get("note")
+    if note is not None:
+        log.warning("%s: %s", where, note)
+    return Whole(
+        name,
+        features,
+        lengths,
+        {key: "sequence" if key in lengths else KINDS[value.ndim] for key, value in features.items()},
+        target,
+        _ids(where, arrays.get("id"), size),
+        _names(where, "group", arrays.get("group"), size),
+        parts_of(where, arrays.get("split"), size),
+        texts,
+        _digest(features, lengths, target, texts),
+    )
+
+
+def modalities(where: str, arrays: Mapping[str, Any], size: int, max_steps: int | None = None) -> Modalities:
+    """The modalities of `size` examples among arrays by name. where: what every error begins with.
+
+    ValueError, by name, for a modality that cannot be used: values that are not finite, widths or lengths that do not
+    fit.
+    """
     features: dict[str, Tensor] = {}
     lengths: dict[str, Tensor] = {}
     texts, unused = None, []
@@ -99,25 +136,7 @@ def assemble(name: str, arrays: Mapping[str, Any], task: str = "auto", max_steps
             features[key] = found[0]
             if found[1] is not None:
                 lengths[key] = found[1]
-    if unused:
-        log.warning("%s: not used, since they are no modality of %d examples: %s", where, size, "; ".join(unused))
-    if not features and texts is None:
-        raise ValueError(f"{where}: no modality among {', '.join(arrays)}: expected an array of {size} examples")
-    note = arrays.get("note")
-    if note is not None:
-        log.warning("%s: %s", where, note)
-    return Whole(
-        name,
-        features,
-        lengths,
-        {key: "sequence" if key in lengths else KINDS[value.ndim] for key, value in features.items()},
-        target,
-        _ids(where, arrays.get("id"), size),
-        _names(where, "group", arrays.get("group"), size),
-        _given(where, arrays.get("split"), size),
-        texts,
-        _digest(features, lengths, target, texts),
-    )
+    return Modalities(features, lengths, texts, unused)
 
 
 def split(whole: Whole, options: Mapping[str, Any], seed: int, convention: str) -> Splits:
@@ -259,7 +278,8 @@ def _ids(where: str, value: Any, size: int) -> list[str]:
     return names
 
 
-def _given(where: str, value: Any, size: int) -> np.ndarray | None:
+def parts_of(where: str, value: Any, size: int) -> np.ndarray | None:
+    """The part of each example that `split` gives it: 0 training, 1 validation, 2 test; None without `split`."""
     names = _names(where, "split", value, size)
     if names is None:
         return None

@@ -42,17 +42,19 @@ def load(
 ) -> Splits:
     """The dataset with what a model needs of it, on the CPU; memory-mapped where it came from a file.
 
-    dataset: a section as registry.py knows it. needs: dense modalities by name, `*` for all of them, `tokens`; dense
-    `text` that is lacking is computed by a frozen encoder. task: `auto` is what the target asks for; of a sentiment
-    corpus regression, and classification turns its labels into one-hot (N, 3) negative, neutral, positive. seed: of the
-    run, where `split_seed=seed` gives every seed its own split. Equal arguments give the same object within a process,
-    as long as no other seed asks for its split. Raises ValueError for wrong options, missing or unusable files, leaks.
+    dataset: a section as registry.py knows it. needs: dense modalities by name, `*` for all of them (of a sentiment
+    corpus, beside `tokens`, all but `text`), `tokens`; dense `text` that is lacking is computed by a frozen encoder.
+    task: `auto` is what the target asks for; of a sentiment corpus regression, and classification turns its labels into
+    one-hot (N, 3) negative, neutral, positive. seed: of the run, where `split_seed=seed` gives every seed its own
+    split. Equal arguments give the same object within a process, as long as no other seed asks for its split. Raises
+    ValueError for wrong options, missing or unusable files, leaks.
     """
     refuse(mistakes(dataset))
     check_one_of("task", task, ("auto", *TASKS))
     if dataset["name"] not in CONVENTIONS:
         return _general({**GENERAL, **dataset}, tuple(needs), task, seed)
-    needs = tuple(dict.fromkeys(one for need in needs for one in (MODALITIES if need == "*" else (need,))))
+    everything = tuple(one for one in MODALITIES if one != "text" or "tokens" not in needs)
+    needs = tuple(dict.fromkeys(one for need in needs for one in (everything if need == "*" else (need,))))
     task = "regression" if task == "auto" else task
     check_one_of(f"task of {dataset['name']}", task, ("regression", "classification"))
     refuse(unknown(needs, NEEDS, f"modality of {dataset['name']}"))

@@ -95,7 +95,7 @@ def damage(folder: SeedFolder, content: Mapping[str, Any]) -> str | None:
 def check_weights(folder: SeedFolder) -> None:
     """ValueError where a finished seed's weights are missing or are not those that were written."""
     if not folder.weights.is_file():
-        raise ValueError(f"{folder.weights} is missing: an analysis needs the weights of every seed")
+        raise ValueError(f"{folder.weights} is missing: the run's command trains the seed again")
     known = (read_json(folder.result) or {}).get("files", {}).get(folder.weights.name, {})
     if file_sha256(folder.weights) != known.get("sha256"):
         raise ValueError(f"{folder.weights} has changed since it was written: train the seed again")

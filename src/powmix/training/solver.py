@@ -10,6 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from powmix.data.splits import Batch, Split, Splits
 from powmix.metrics import columns
 from powmix.metrics.losses import LOSSES
 from powmix.mixing import Mixed, Mixer
-from powmix.models import Encoded, FusionModel, Noise
+from powmix.models import Encoded, FusionModel, Noise, inputs_of
 from powmix.runs.files import SeedFolder, write_history, write_predictions
 from powmix.runs.records import finished_seed, write_seed
 from powmix.training import checkpoint
@@ -29,6 +30,7 @@ from powmix.training.interruption import sigterm_as_interrupt
 from powmix.training.listener import Listener, Pruned, TrainingFailed
 from powmix.training.mixing_statistics import MixingStatistics, mean_of_epochs
 from powmix.training.optimisation import EarlyStopping, Optimisation
+from powmix.training.preparation import Preparation
 from powmix.training.seeds import Generators
 from powmix.training.settings import CHECKPOINT_SHARE, Settings, precision, resolve_device
 
@@ -178,15 +180,9 @@ class Solver:
 
     # --- evaluation ---------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def predict(self, split: Split) -> Tensor:
         """Predictions (N, C) float32 on the CPU, in the split's order, without dropout or mixing."""
-        self.model.eval()
-        with self.precision():
-            parts = [
-                self.model(split.batch(index)).float() for index in evaluation_batches(split, self.settings.batch_size)
-            ]
-        return torch.cat(parts).cpu()
+        return predict(self.model, split, self.settings.batch_size, self.precision)
 
     def score(self, split: Split, prediction_NC: Tensor) -> dict[str, float]:
         """Metrics of predictions of a whole split, Loss being the exact mean over its examples, targets as they are.
@@ -278,7 +274,10 @@ class Solver:
             raise
         assert self.best is not None
         test = self.splits.test
-        checkpoint.export(self.folder.weights, self.best, seed=self.seed, epoch=self.stopping.best_epoch)
+        prepared = Preparation.of(self.model.inputs or inputs_of(self.splits), self.splits)
+        checkpoint.export(
+            self.folder.weights, self.best, seed=self.seed, epoch=self.stopping.best_epoch, data=prepared.notes()
+        )
         write_predictions(
             self.folder.predictions, test.ids, test.target.cpu().numpy(), prediction_NC.numpy(), self.splits.task
         )
@@ -345,6 +344,20 @@ class Solver:
             raise checkpoint.CorruptCheckpoint(
                 f"{self.folder.checkpoint} does not fit this training: {error}"
             ) from error
+
+
+@torch.no_grad()
+def predict(
+    model: FusionModel, split: Split, batch_size: int, precision: Callable[[], AbstractContextManager]
+) -> Tensor:
+    """What a model says of a whole split, (N, C) float32 on the CPU, in the split's order: no dropout, no mixing.
+
+    batch_size: of its training; another one may round otherwise.
+    """
+    model.eval()
+    with precision():
+        parts = [model(split.batch(index)).float() for index in evaluation_batches(split, batch_size)]
+    return torch.cat(parts).cpu()
 
 
 def reproducible() -> Any:
