@@ -88,7 +88,8 @@ class TextEncoder(nn.Module):
                 f"text: {len(lacking)} token ids that the training data lacked, such as {int(lacking[0])}: "
                 "model.text.pretrained=tiny began with no words of its own"
             )
-        whole = load_bert(self.pretrained, 0, False).get_input_embeddings().to(words.weight.device)
+        begun: Any = load_bert(self.pretrained, 0, False)
+        whole = begun.get_input_embeddings().to(words.weight.device)
         whole.weight[words.row < len(words.weight)] = words.weight
         self.bert.set_input_embeddings(whole)
 

@@ -20,7 +20,7 @@ from powmix.runs.records import Record, check_weights, read_record
 from powmix.training.checkpoint import notes_of
 from powmix.training.preparation import Preparation
 
-ENSEMBLE = "ensemble"
+ENSEMBLE: Literal["ensemble"] = "ensemble"
 """`seed=ensemble`: all seeds of a run, whose predictions are averaged."""
 CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "powmix"
 """An exported folder: its files, and what its configuration says that it is of."""
@@ -136,7 +136,7 @@ def _chosen(folder: Path, seed: Seed, record: Record) -> list[int]:
     if seed is None:
         found = record.values(record.objective_metric, "validation")
         best = max if direction(record.objective_metric) == "maximize" else min
-        return [best(found, key=found.get) if found else there[0]]
+        return [best(found, key=found.__getitem__) if found else there[0]]
     if not is_count(seed) or seed not in there:
         raise ValueError(f"{folder}: no finished seed {seed!r}; it has {', '.join(map(str, there))}, and {ENSEMBLE}")
     return [seed]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Predicts:
-    """What one trained model and several have in common."""
+    """What one trained model and several have in common. Its attributes are fields of one, properties of the other."""
 
     name: str
     preparation: Preparation
@@ -79,7 +79,7 @@ class Trained(Predicts):
     amp: str = "off"
 
     @property
-    def whose(self) -> str:
+    def whose(self) -> str:  # type: ignore[override]
         return f"seed {self.seed}"
 
     def outputs(self, data: Incoming) -> Tensor:
@@ -106,15 +106,15 @@ class Ensemble(Predicts):
     members: Sequence[Trained]
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         return self.members[0].name
 
     @property
-    def whose(self) -> str:
+    def whose(self) -> str:  # type: ignore[override]
         return f"mean of seeds {', '.join(str(member.seed) for member in self.members)}"
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preparation:  # type: ignore[override]
         return self.members[0].preparation
 
     def outputs(self, data: Incoming) -> Tensor:
