@@ -49,6 +49,38 @@ def test_every_mixer_takes_sequences_half_precision_and_any_target(mixer, shape)
 
 
 @pytest.mark.parametrize(
+    "mixer",
+    [*MIXERS, PowMix(n_out=40), PowMix(n_out=8, combine="add"), ModalityDropout(), PowMix(p_mix=0)],
+    ids=lambda mixer: f"{type(mixer).__name__}-{mixer.p_mix:g}",
+)
+@pytest.mark.parametrize("size", [2, 3, 16])
+def test_a_mixed_step_is_real_where_any_source_is_and_only_there(mixer, size):
+    lengths = {
+        name: torch.randint(1, 8, (size,), generator=seeded(seed)) for seed, name in enumerate(("text", "audio"))
+    }
+    real = {name: torch.arange(7) < length_B[:, None] for name, length_B in lengths.items()}
+    hidden = {name: real_BL[..., None] * torch.rand(size, 7, 3).add(0.1) for name, real_BL in real.items()}
+    mixed = mixer(hidden, torch.rand(size, 1), generator=seeded(3))
+    for name, real_BL in real.items():
+        weights_RB = torch.eye(size) if mixed.weights is None else mixed.weights[name]
+        by_hand = [real_BL[row > 0].any(0) for row in weights_RB]
+        assert torch.equal(mixed.mask(name, real_BL), torch.stack(by_hand))
+        if not isinstance(mixer, ModalityDropout):
+            assert torch.equal(mixed.mask(name, real_BL), mixed.hidden[name].abs().sum(-1) > 0)
+        longest = [int(lengths[name][row > 0].max()) for row in weights_RB]
+        assert mixed.mask(name, real_BL).sum(1).tolist() == longest
+
+
+def test_a_mask_that_is_not_the_minibatchs_is_refused():
+    mixed = PowMix(n_out=8)({"text": torch.rand(4, 5, 2)}, torch.rand(4), generator=seeded(0))
+    with pytest.raises(ValueError, match=r"name must be one of text, got 'txt' \(did you mean text\?\)"):
+        mixed.mask("txt", torch.ones(4, 5, dtype=torch.bool))
+    for wrong in (torch.ones(8, 5, dtype=torch.bool), torch.ones(4, 5), torch.ones(4, dtype=torch.bool)):
+        with pytest.raises(ValueError, match=r"real must be \(4, L\) bool, got \("):
+            mixed.mask("text", wrong)
+
+
+@pytest.mark.parametrize(
     "mixer", [*MIXERS, PowMix(n_out=8, combine="add"), ModalityDropout()], ids=lambda mixer: type(mixer).__name__
 )
 def test_every_mixer_works_on_any_device_without_reading_from_it(mixer):

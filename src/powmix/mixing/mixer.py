@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from powmix.mistakes import refuse
+from powmix.mistakes import check_one_of, refuse
 from powmix.mixing.draws import unit
 from powmix.mixing.options import mistakes
 
@@ -38,6 +38,23 @@ class Mixed:
     @property
     def is_mixed(self) -> bool:
         return self.weights is not None
+
+    def mask(self, name: str, real: Tensor) -> Tensor:
+        """Which steps of the mixed sequences of a modality are real, not padding: (R, L) bool.
+
+        real: the same of the mini-batch's own sequences, (B, L) or (B, ...) bool, True where a step is real (torch's
+        `key_padding_mask` is the opposite). A step of a row is real where it is real in any example of non-zero
+        weight in the row. What stands in padded steps is mixed, too: set it to 0 before, and the row is 0 outside this
+        mask. A clean mini-batch's mask comes back as it is. ValueError for an unknown modality or a mask of other size.
+        """
+        check_one_of("name", name, self.hidden)
+        size = self.hidden[name].shape[0] if self.weights is None else self.weights[name].shape[1]
+        if real.dtype != torch.bool or real.ndim < 2 or real.shape[0] != size:
+            raise ValueError(f"real must be ({size}, L) bool, got {tuple(real.shape)} {real.dtype}")
+        if self.weights is None:
+            return real
+        sources_RB = (self.weights[name] != 0).float()
+        return (sources_RB @ real.flatten(1).float() > 0).view(-1, *real.shape[1:])
 
 
 def clean(hidden: Hidden, target: Tensor) -> Mixed:
