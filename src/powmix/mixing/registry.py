@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from powmix.mistakes import broken, check_one_of, options_of, refuse, taken, unknown
-from powmix.mixing.options import RULES, mistakes
+from powmix.mistakes import check_one_of, options_of, refuse, taken, unknown
+from powmix.mixing.options import mistakes
 
 if TYPE_CHECKING:
     from powmix.mixing.mixer import Mixer
@@ -82,7 +82,7 @@ def option_mistakes(section: Mapping[str, Any], prefix: str = "mixer.") -> list[
             if own
             else ()
         ),
-        *broken({**(own.rules if own else {}), **RULES}, section, prefix),
+        *mistakes(section, prefix, own.rules if own else None),
     ]
 
 
