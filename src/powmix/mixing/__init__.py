@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from powmix.mixing.registry import MIXERS, build, defaults
 
 if TYPE_CHECKING:
+    from powmix.mixing.b_mm import BMM as BMM
     from powmix.mixing.c_mixup import CMixup as CMixup
     from powmix.mixing.manifold_mixup import ManifoldMixup as ManifoldMixup
     from powmix.mixing.mixer import Mixed as Mixed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from powmix.mixing.mixer import NoMixer as NoMixer
     from powmix.mixing.mixer import clean as clean
     from powmix.mixing.modality_dropout import ModalityDropout as ModalityDropout
+    from powmix.mixing.ms_mix import MSMix as MSMix
     from powmix.mixing.multimix import MultiMix as MultiMix
     from powmix.mixing.powmix import PowMix as PowMix
     from powmix.mixing.regmixup import RegMixup as RegMixup

@@ -43,16 +43,18 @@ def contributions(hidden: Mapping[str, Tensor], target: Tensor, memory: dict[str
     A linear head on each modality is fitted to the mini-batch and judged on examples that it has not seen
     (leave_one_out). R2_m = 1 - error_m / error of a constant, both averaged over the mini-batches so far, the older
     ones less (RECALL). share_m = max(R2_m, 0) / sum_m' max(R2_m', 0); 1 / M where no modality explains anything.
-    memory: keeps the M + 1 errors, the constant's last, under `errors`; they are replaced.
+    memory: keeps the errors, under `error.NAME` and, of the constant, `error`.
     """
     y_BC = target.reshape(len(target), -1).float()
-    constant_B1 = y_BC.new_zeros(len(target), 1)
-    with without_autocast(target.device.type):
-        residuals = [leave_one_out(h.flatten(1).float(), y_BC) for h in (*hidden.values(), constant_B1)]
-    errors = torch.stack([residual_BC.square().mean() for residual_BC in residuals])
-    if "errors" in memory:
-        errors = RECALL * memory["errors"].to(errors.device) + (1 - RECALL) * errors
-    memory["errors"] = errors
+    heads = {f"error.{name}": h.flatten(1).float() for name, h in hidden.items()}
+    heads["error"] = y_BC.new_zeros(len(target), 1)
+    errors = []
+    for name, x_BD in heads.items():
+        with without_autocast(target.device.type):
+            error = leave_one_out(x_BD, y_BC).square().mean()
+        memory[name] = error.lerp(memory[name].to(error.device), RECALL) if name in memory else error
+        errors.append(memory[name])
+    errors = torch.stack(errors)
     explained_M = (1 - errors[:-1] / errors[-1].clamp(min=TINY)).clamp(min=0)
     return torch.where(explained_M.sum() > 0, explained_M / explained_M.sum().clamp(min=TINY), 1 / len(explained_M))
 

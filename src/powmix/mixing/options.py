@@ -79,6 +79,7 @@ RULES: dict[str, Rule] = {
     "anneal": choice("none", "linear", "cosine"),
     "bandwidth": within(1e-6, 1e6),
     "p": PROBABILITY,
+    "threshold": within(0, 1),
 }
 
 

@@ -35,8 +35,10 @@ MIXERS = {
     "c_mixup": Row("powmix.mixing.c_mixup", "CMixup", "C-Mixup", "#cc79a7"),
     "regmixup": Row("powmix.mixing.regmixup", "RegMixup", "RegMixup", "#d55e00"),
     "modality_dropout": Row("powmix.mixing.modality_dropout", "ModalityDropout", "Modality dropout", "#56b4e9"),
+    "ms_mix": Row("powmix.mixing.ms_mix", "MSMix", "MS-Mix (our reading)", "#332288"),
+    "b_mm": Row("powmix.mixing.b_mm", "BMM", "B-MM (our reading)", "#882255"),
 }
-"""By the name that a configuration uses, in the order of tables. The colours are Okabe and Ito's."""
+"""By the name that a configuration uses, in the order of tables. Colours: Okabe and Ito's, the last two Tol's."""
 
 
 TITLES = {name: row.title for name, row in MIXERS.items()}
