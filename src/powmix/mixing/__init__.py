@@ -13,8 +13,8 @@
 
 Call it in training only; at validation and test leave it out. `mixed.weights` holds the matrices by modality (None
 for a clean mini-batch), `mixed.mask` rebuilds the padding mask of mixed sequences, `mixed.fallbacks` counts where
-eq. (5) was undefined. `draw` and `apply` are the two halves of a
-call: everything random, and mixing with known parameters. Classes are imported when first used, and torch with them.
+eq. (5) was undefined. `draw` and `apply` are the two halves of a call: everything random or remembered, and mixing with
+known parameters. Classes are imported when first used, and torch with them.
 """
 
 from __future__ import annotations
