@@ -94,18 +94,46 @@ def _read(dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whol
     if not isinstance(found, Mapping):
         raise ValueError(f"dataset {name}: expected arrays by name or powmix.Splits, got {type(found).__name__}")
     whole = assemble(name, found, task, dataset["max_steps"])
-    if whole.texts is not None and ({"tokens", "text"} & set(needs) or not whole.features):
-        raise ValueError(f"dataset {name}: raw text is not tokenised yet: give `text` as token features (N, L, D)")
-    if whole.texts is not None:
-        log.warning("dataset %s: its text is not read: raw text is not tokenised yet", name)
+    whole = _with_text(whole, dataset, needs)
     chosen = _chosen(name, needs, tuple(whole.features), whole.tokens is not None)
     return replace(
         whole,
         features={key: whole.features[key] for key in chosen},
         lengths={key: value for key, value in whole.lengths.items() if key in chosen},
         kinds={key: whole.kinds[key] for key in chosen},
-        tokens=whole.tokens if "tokens" in needs else None,
     )
+
+
+def _with_text(whole: Whole, dataset: Mapping[str, Any], needs: tuple[str, ...]) -> Whole:
+    """With token ids, or dense `text`, where a model needs them of raw text; dense `text` gives way to the ids."""
+    if whole.texts is None:
+        return whole
+    from powmix.data.tokenising import frozen_states, tokenise
+
+    where, encoder, most = f"dataset {whole.name}", dataset["text_encoder"], dataset["max_steps"]
+    if "tokens" in needs:
+        if encoder in (None, "auto"):
+            raise ValueError(
+                f"{where}: the tokenizer of its raw text is not known: dataset.text_encoder=NAME or FOLDER, the "
+                "encoder that reads it (model.text.pretrained)"
+            )
+        tokens = tokenise(where, whole.texts, encoder, most)
+        features = {key: one for key, one in whole.features.items() if key != "text" or "text" in needs}
+        return replace(whole, features=features, tokens=tokens, notes=whole.notes | {"tokenizer": str(encoder)})
+    if "text" in needs and "text" not in whole.features:
+        states, lengths = frozen_states(where, whole.texts, encoder or "auto", most)
+        return replace(
+            whole,
+            features={"text": states, **whole.features},
+            lengths=whole.lengths | {"text": lengths},
+            kinds=whole.kinds | {"text": "sequence"},
+            notes=whole.notes | {"text_encoder": str(encoder)},
+        )
+    advice = "model=late_fusion model.text.pretrained=NAME or FOLDER has a text encoder read it"
+    if not whole.features:
+        raise ValueError(f"{where} has nothing but raw text, which the model does not read: {advice}")
+    log.warning("%s: not used: its raw text, since the model has no text encoder (%s)", where, advice)
+    return whole
 
 
 def _without_effect(dataset: Mapping[str, Any], splits: Splits, task: str) -> list[str]:
