@@ -1,4 +1,4 @@
-"""Arrays from files: an .npz, or a folder of .npy files; nothing in them is executed.
+"""Arrays from files: an .npz, a folder of .npy files, or columns (columnar.py); nothing in them is executed.
 
 Shape suffixes: N examples.
 """
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from powmix.data.columnar import is_columnar, read_columns
+
 if TYPE_CHECKING:
     from powmix.data.splits import Task
 
@@ -21,9 +23,9 @@ MOST_BYTES = 2**36
 
 
 def read(path: str) -> dict[str, Any]:
-    """The arrays of an .npz file, or of the .npy and .json files of a folder, by name.
+    """The arrays of an .npz file, of the .npy and .json files of a folder, or of a table or Hugging Face datasets.
 
-    A .json file is a list of N strings. Raises ValueError, in one line, for what cannot be read as plain arrays.
+    By name. A .json file is a list of N strings. Raises ValueError, in one line, for what is no plain array.
     """
     return {name: _plain(f"{path}: {name}", value) for name, value in _open(Path(path).expanduser())}
 
@@ -40,6 +42,9 @@ def peek_task(path: str) -> Task | None:
 
 
 def _open(path: Path, only: str | None = None) -> Iterator[tuple[str, Any]]:
+    if is_columnar(path):
+        yield from read_columns(path, only).items()
+        return
     if path.is_dir():
         yield from _of_folder(path, only)
         return
@@ -80,7 +85,7 @@ def _plain(where: str, value: Any) -> Any:
         if value.dtype.kind not in "biufUS":
             raise ValueError(f"{where}: expected numbers or strings, got dtype {value.dtype}")
         return value
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(one, str | np.ndarray) for one in value):
         return value
     raise ValueError(
         f"{where}: expected a list of strings, got {'an object' if isinstance(value, Mapping) else value!r:.60}"

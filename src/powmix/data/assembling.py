@@ -177,6 +177,10 @@ def _modality(where: str, value: Any, size: int, max_steps: int | None) -> tuple
         steps = [np.asarray(one) for one in value]
         if all(one.ndim == 2 for one in steps):
             return _padded(where, steps, max_steps)
+        if shapes := sorted({one.shape for one in steps})[1:]:
+            raise ValueError(
+                f"{where}: expected arrays (steps, D), or all of one shape, got {steps[0].shape} and {shapes[0]}"
+            )
         value = steps
     array = np.asarray(value)
     if array.ndim == 0 or len(array) != size or array.ndim > 4:

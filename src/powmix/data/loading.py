@@ -18,10 +18,11 @@ from torch import Tensor
 from powmix.data import synthetic
 from powmix.data.assembling import Whole, assemble, split
 from powmix.data.cache import stamp
+from powmix.data.columnar import arrays_of, is_dataset
 from powmix.data.registry import COMMON, CONVENTIONS, PER_SEED, SPLITTING, convention_of, mistakes, reader
 from powmix.data.sources import MODALITIES, SPLITS, SYNTHETIC
 from powmix.data.splits import Split, Splits, Task
-from powmix.mistakes import check_one_of, refuse, unknown
+from powmix.mistakes import broken, check_one_of, refuse, unknown
 from powmix.runs.identity import DEFAULT_SEED
 
 NEEDS = ("tokens", *MODALITIES)
@@ -65,6 +66,27 @@ def load(
     return _loaded[key]
 
 
+def from_arrays(
+    data: Any,
+    needs: Sequence[str] = ("*",),
+    task: Task | Literal["auto"] = "auto",
+    seed: int = DEFAULT_SEED,
+    name: str = "arrays",
+    **options: Any,
+) -> Splits:
+    """Splits of what is in memory: arrays by name (assembling.py), or a `datasets.Dataset` or `DatasetDict`.
+
+    needs: modalities by name, `*` for all, `tokens`. options: how they are split and prepared, as of `dataset=arrays`
+    but `path`. seed: for `split_seed="seed"`. Raises ValueError as `load` does.
+    """
+    known = {key: rule for key, (_, rule) in SPLITTING.items()}
+    refuse([*unknown(options, known, "option"), *broken(known, {**GENERAL, **options})])
+    check_one_of("task", task, ("auto", *TASKS))
+    dataset = {**GENERAL, **options, "name": name}
+    whole = _whole(data, dataset, task, tuple(needs))
+    return split(whole, dataset, seed, convention_of(name, whole.target.task))
+
+
 def _general(dataset: Mapping[str, Any], needs: tuple[str, ...], task: str, seed: int) -> Splits:
     """A dataset of arrays, split and reduced to what is needed."""
     version = _version(dataset.get("path"))
@@ -91,8 +113,18 @@ def _read(dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whol
     if isinstance(found, Splits):
         refuse(_without_effect(dataset, found, task))
         return _needed(found, needs)
+    return _whole(found, dataset, task, needs)
+
+
+def _whole(found: Any, dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whole:
+    """Arrays by name, or Hugging Face datasets, as a dataset with the modalities that are needed."""
+    name = dataset["name"]
+    if is_dataset(found):
+        found = arrays_of(found, f"dataset {name}")
     if not isinstance(found, Mapping):
-        raise ValueError(f"dataset {name}: expected arrays by name or powmix.Splits, got {type(found).__name__}")
+        raise ValueError(
+            f"dataset {name}: expected arrays by name, a datasets.Dataset or powmix.Splits, got {type(found).__name__}"
+        )
     whole = assemble(name, found, task, dataset["max_steps"])
     whole = _with_text(whole, dataset, needs)
     chosen = _chosen(name, needs, tuple(whole.features), whole.tokens is not None)
@@ -175,7 +207,7 @@ def _version(path: Any) -> Any:
     place = Path(path).expanduser() if isinstance(path, str) else None
     if place is None or not place.exists():
         return None
-    return stamp(place) if place.is_file() else [stamp(file) for file in sorted(place.iterdir()) if file.is_file()]
+    return stamp(place) if place.is_file() else [stamp(file) for file in sorted(place.rglob("*")) if file.is_file()]
 
 
 def one_hot_sign(label_N1: Tensor) -> Tensor:
