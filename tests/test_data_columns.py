@@ -174,6 +174,7 @@ def test_a_damaged_folder_or_table_is_one_line(datasets, tmp_path):
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
 def test_a_parquet_file_has_columns_of_lists_or_of_numbers(tmp_path):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     numbered = {f"motion_{place}": VECTORS[:, place] for place in range(3)}

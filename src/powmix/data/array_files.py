@@ -83,7 +83,7 @@ def _of_folder(path: Path, only: str | None) -> Iterator[tuple[str, Any]]:
             if file.suffix == ".npy":
                 with file.open("rb") as stream:
                     _check_header(file.stem, stream, file.stat().st_size)
-                yield file.stem, np.load(file, mmap_mode="r", allow_pickle=False)
+                yield file.stem, np.load(file, mmap_mode="c", allow_pickle=False)
             else:
                 yield file.stem, json.loads(file.read_text("utf-8"))
         except (ValueError, OSError, EOFError, RecursionError) as error:

@@ -228,7 +228,7 @@ def _padded(where: str, steps: Sequence[np.ndarray], max_steps: int | None) -> t
 
 
 def _finite(where: str, array: np.ndarray) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    tensor = torch.from_numpy(np.require(array, np.float32, ("C", "W")))
     bad = int((~tensor.isfinite()).sum())
     if bad:
         raise ValueError(f"{where}: {bad} of {tensor.numel()} values are NaN, infinite or beyond float32")
