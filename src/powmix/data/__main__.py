@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="powmix-data", description=__doc__.split(": ", 1)[1])
-    commands = parser.add_subparsers(required=True, metavar="check|convert|gather|where")
+    commands = parser.add_subparsers(required=True, metavar="check|convert|gather|extract|where")
     for name, run, text in (
         (
             "check",
@@ -49,6 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path, help="where the original files are")
     command.add_argument("out", type=Path, help="a folder: dataset.path")
     command.set_defaults(run=gather)
+    text = "replace raw waveforms or images of an array file by the states of a frozen model of transformers"
+    command = commands.add_parser("extract", help=text, description=text)
+    command.add_argument("file", type=Path, help="an .npz file or a folder of arrays")
+    command.add_argument("key", help="the modality: (N, T) or ragged waveforms, or (N, C, H, W) images of 0 to 255")
+    command.add_argument("model", type=Path, help="a folder with config.json, weights and preprocessor_config.json")
+    command.add_argument("out", type=Path, help="the .npz file to write")
+    command.add_argument("--rate", type=int, default=16000, help="of the waveforms, in Hz (16000)")
+    command.set_defaults(run=extract)
     command = commands.add_parser("where", help="where each dataset comes from")
     command.add_argument("name", nargs="?", help="one dataset alone")
     command.set_defaults(run=where)
@@ -94,6 +102,15 @@ def gather(chosen: argparse.Namespace) -> None:
 
     for path in gathered(chosen.name, chosen.folder.expanduser(), chosen.out.expanduser()):
         print(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+def extract(chosen: argparse.Namespace) -> None:
+    """Write the file and say what is in it now."""
+    from powmix.data.extracting import extract as extracted
+
+    path, model = str(chosen.file.expanduser()), chosen.model.expanduser()
+    count, width = extracted(path, chosen.key, model, chosen.out.expanduser(), chosen.rate)
+    print(f"{chosen.out}: {chosen.key} of {count} examples, {width} wide")
 
 
 def where(chosen: argparse.Namespace) -> None:
