@@ -119,7 +119,6 @@ def test_other_data_in_a_saved_dataset_are_another_run(datasets, tmp_path):
     assert source({"path": str(tmp_path / "one")}) != source({"path": str(tmp_path / "two")})
 
 
-@pytest.mark.xfail(strict=True, reason="runs/identity.py hashes the files of the folder itself, none in folders of it")
 def test_other_data_in_a_saved_dict_are_another_run(datasets, tmp_path):
     for name, shift in (("one", 0), ("two", 1)):
         data = datasets.Dataset.from_dict({"motion": (VECTORS + shift).tolist(), "target": CLASSES.tolist()})

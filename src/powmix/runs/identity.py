@@ -20,7 +20,7 @@ NOT_SCIENCE = {
     "protocol": ("name",),
 }
 """Keys of those sections that decide no number."""
-ARRAYS = (".npz", ".npy", ".json", ".gz")
+ARRAYS = (".npz", ".npy", ".json", ".gz", ".arrow")
 """Endings of the files that a folder of data is made of."""
 UNLESS_NONE = ("label_smoothing", "vary")
 """Keys that decide numbers where they are set."""
@@ -61,8 +61,8 @@ def source(dataset: Mapping[str, Any]) -> str | None:
 
     if place.is_file():
         return file_digest(place)
-    files = [file for file in sorted(place.iterdir()) if file.suffix in ARRAYS]
-    told = "\n".join(f"{file.name} {file_digest(file)}" for file in files)
+    files = [file for file in sorted([*place.glob("*"), *place.glob("*/*")]) if file.suffix in ARRAYS]
+    told = "\n".join(f"{file.relative_to(place)} {file_digest(file)}" for file in files)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
