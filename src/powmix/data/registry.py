@@ -152,6 +152,7 @@ def _counts(keys: tuple[str, ...], least: int, most: int) -> Rule:
     )
 
 
+ANY_ARRAYS = "an .npz, .csv or .parquet file, or a folder of .npy files or of Hugging Face datasets"
 PATH = Rule(lambda value: isinstance(value, str) and bool(value), "the path of a feature file")
 ENCODER = optional(Rule(lambda value: isinstance(value, str) and bool(value), "a name or a folder"))
 SHARE = Rule(
@@ -227,7 +228,7 @@ def _absent(name: str, path: Any) -> list[str]:
     """What is missing of the files that a dataset is read from."""
     row, advice = DATASETS[name], DATASETS[name].where
     if not isinstance(path, str) or not path:
-        wanted = "a folder" if row.files else "an .npz file or a folder of .npy files"
+        wanted = "a folder" if row.files else ANY_ARRAYS
         return [f"dataset.path: {name} needs {wanted}, got {path!r}{'. ' + advice if advice else ''}"]
     place = Path(path).expanduser()
     if name == "arrays":
