@@ -164,7 +164,7 @@ def _laid_out(
     cut_N = length_N.clamp(max=steps)
     out = x_NLD.new_zeros(len(x_NLD), steps, x_NLD.shape[2])
     first_N1 = (x_NLD.shape[1] - length_N if side == "left" else torch.zeros_like(length_N)).unsqueeze(-1)
-    step_L = torch.arange(x_NLD.shape[1])
+    step_L = torch.arange(x_NLD.shape[1], device=x_NLD.device)
     from_NL = (step_L >= first_N1) & (step_L < first_N1 + cut_N.unsqueeze(-1))
     out[real_steps(cut_N, wanted, steps)] = x_NLD[from_NL]
     return out, cut_N
