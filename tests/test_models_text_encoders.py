@@ -1,18 +1,25 @@
 """Any encoder of transformers reads the tokens, by its own rules for padding, positions and types, and raw text."""
 
+import csv
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bert_cases import INPUTS, PUBLISHED, batch_of, make, noise, padded
 
+import powmix
 from powmix.__main__ import main
 from powmix.data import load, tokenising
 from powmix.data.registry import defaults
-from powmix.models import Inputs, build
+from powmix.models import Inputs, build, inputs_of
 from powmix.models.bert import TextEncoder
+from powmix.training.preparation import Preparation
+from powmix.use import exporting
+from powmix.use.incoming import split_of
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 DISTIL = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}
@@ -190,6 +197,40 @@ def test_raw_text_trains_any_encoder_end_to_end(readers, sentences, kind, tmp_pa
     result = json.loads(path.read_text())
     assert result["mean"]["test"]["Accuracy"] > 0.85
     assert result["provenance"]["dataset"]["tokenizer"] == str(readers[kind])
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_trained_run_predicts_raw_text_and_so_does_what_was_exported(readers, sentences, kind, tmp_path, monkeypatch):
+    reader = shutil.copytree(readers[kind], tmp_path / "reader")
+    monkeypatch.chdir(tmp_path)
+    command = ["powmix", "dataset=arrays", f"dataset.path={sentences['path']}", "model=late_fusion", "seeds=1"]
+    command += [f"model.text.pretrained={reader}", "trainer.max_epochs=2", "trainer.device=cpu"]
+    monkeypatch.setattr(sys, "argv", [*command, "mixer=none"])
+    main()
+    [run] = (tmp_path / "outputs/runs").iterdir()
+    assert exporting.main([str(run), "out"]) == 0 and '"text": ["a sentence", ...]' in Path("out/README.md").read_text()
+    with (run / "seed_1111/predictions.csv").open() as stream:
+        told = {int(one["id"]): [float(one[f"prediction_{c}"]) for c in (0, 1)] for one in csv.DictReader(stream)}
+    noise = np.load(sentences["path"])["motion"]
+    given = {"text": [said()[0][row] for row in told], "motion": noise[list(told)]}
+    stored = torch.tensor(list(told.values()))
+    torch.testing.assert_close(powmix.load(run).outputs(given), stored, atol=1e-6, rtol=0)
+    shutil.rmtree(reader)
+    shutil.rmtree(run)
+    model = powmix.load("out")
+    torch.testing.assert_close(model.outputs(given), stored, atol=1e-6, rtol=0)
+    assert model.predict({"text": ["good unheard of words"], "motion": np.zeros((1, 3))}).shape == (1, 2)
+
+
+def test_frozen_states_of_new_text_are_those_of_the_training(readers, sentences):
+    for folder in readers.values():
+        splits = load({**sentences, "text_encoder": str(folder)}, ("text", "motion"))
+        prepared = Preparation.of(inputs_of(splits), splits)
+        rows = list(map(int, splits.test.ids))
+        given = {"text": [said()[0][row] for row in rows], "motion": np.load(sentences["path"])["motion"][rows]}
+        seen = split_of(given, prepared)
+        for name, value in splits.test.features.items():
+            torch.testing.assert_close(seen.features[name], value, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
