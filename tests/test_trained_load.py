@@ -122,6 +122,13 @@ def test_what_is_not_used_and_what_is_cut_is_told(classes, caplog):
     assert any(full) and np.array_equal(before, after)
 
 
+def test_a_dataset_of_hugging_face_is_taken_as_it_is(classes):
+    datasets = pytest.importorskip("datasets")
+    model, given = powmix.load(classes[1]), of_test(arrays())
+    columns = {"a": given["a"].tolist(), "b": [one.tolist() for one in given["b"]]}
+    assert np.array_equal(model.predict(datasets.Dataset.from_dict(columns)), model.predict(given))
+
+
 def test_one_example_is_enough_and_does_not_depend_on_its_neighbours(classes):
     model, given = powmix.load(classes[1]), of_test(arrays())
     alone = model.predict({"a": given["a"][:1], "b": given["b"][:1]})

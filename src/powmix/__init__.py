@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from powmix.data.splits import Splits as Splits
     from powmix.metrics.losses import register_loss as register_loss
     from powmix.metrics.registry import register_metric as register_metric
+    from powmix.mixing import BMM as BMM
     from powmix.mixing import CMixup as CMixup
     from powmix.mixing import ManifoldMixup as ManifoldMixup
     from powmix.mixing import Mixed as Mixed
     from powmix.mixing import Mixer as Mixer
     from powmix.mixing import ModalityDropout as ModalityDropout
+    from powmix.mixing import MSMix as MSMix
     from powmix.mixing import MultiMix as MultiMix
     from powmix.mixing import NoMixer as NoMixer
     from powmix.mixing import PowMix as PowMix

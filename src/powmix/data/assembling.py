@@ -2,7 +2,9 @@
 
 The arrays form, a mapping:
     NAME            (N, D) vectors; (N, L, D) sequences, or N arrays (L_i, D), or NAME.rows (sum of L_i, D) with
-                    NAME.lengths (N,); (N, C, H, W) images; N strings, under the name `text`
+                    NAME.lengths (N,); (N, C, H, W) images
+    text            N strings, also under the name raw_text (beside dense features called `text`): they are tokenised
+                    for models with a text encoder (tokenising.py)
     target          (N,) floats, whole numbers or strings, or (N, C) of 0 and 1 (targets.py)
     split           (N,) train, valid, test, or 0, 1, 2
     group           (N,) names or numbers: who or what must not stand on both sides of a split
@@ -34,6 +36,7 @@ from powmix.mistakes import nearest
 RESERVED = ("target", "split", "group", "id", "classes", "note")
 ROWS, LENGTHS = ".rows", ".lengths"
 TEXT = "text"
+RAW_TEXT = (TEXT, "raw_text")
 WORDS = {"train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
 FLOOR = 1e-3
 """Of the median standard deviation of a modality's features: what varies less is not blown up by scaling."""
@@ -56,7 +59,7 @@ class Modalities(NamedTuple):
 class Whole:
     """A dataset before it is split. features: padded on the right; lengths: of the sequences; given: 0, 1, 2 or None.
 
-    texts: N strings, or None. text_tokens and text_features are made of them where a model needs them (text.py).
+    texts: N strings, or None. tokens (N, 3, L), or dense features `text`, are made of them where a model needs them.
     """
 
     name: str
@@ -126,10 +129,10 @@ def modalities(where: str, arrays: Mapping[str, Any], size: int, max_steps: int 
         if key not in arrays:
             features[key], lengths[key] = _ragged_rows(f"{where}: {key}", arrays, key, size, max_steps)
         elif _is_text(arrays[key]):
-            if key != TEXT or len(arrays[key]) != size:
+            if key not in RAW_TEXT or len(arrays[key]) != size or texts is not None:
                 unused.append(f"{key} ({len(arrays[key])} strings; a text of {size} examples is called `text`)")
             else:
-                texts = [str(one) for one in arrays[key]]
+                texts = _strings(arrays[key])
         elif (found := _modality(f"{where}: {key}", arrays[key], size, max_steps)) is None:
             unused.append(f"{key} {_shape(arrays[key])}")
         else:
@@ -161,8 +164,8 @@ def split(whole: Whole, options: Mapping[str, Any], seed: int, convention: str) 
         name=whole.name,
         **{part: _split(whole, index, scale) for part, index in zip(("train", "valid", "test"), rows)},
         dims={key: value.shape[1 if whole.kinds[key] == "image" else -1] for key, value in whole.features.items()},
-        steps={key: whole.features[key].shape[1] for key in whole.lengths}
-        | ({TEXT: whole.tokens.shape[2]} if whole.tokens is not None else {}),
+        steps=({} if whole.tokens is None else {TEXT: whole.tokens.shape[2]})
+        | {key: whole.features[key].shape[1] for key in whole.lengths},
         label_range=(float(low), float(high)) if low < high else (float(low) - 1, float(high) + 1),
         convention=convention,
         digest=whole.digest,
@@ -193,6 +196,10 @@ def _modality(where: str, value: Any, size: int, max_steps: int | None) -> tuple
         steps = [np.asarray(one) for one in value]
         if all(one.ndim == 2 for one in steps):
             return _padded(where, steps, max_steps)
+        if shapes := sorted({one.shape for one in steps})[1:]:
+            raise ValueError(
+                f"{where}: expected arrays (steps, D), or all of one shape, got {steps[0].shape} and {shapes[0]}"
+            )
         value = steps
     array = np.asarray(value)
     if array.ndim == 0 or len(array) != size or array.ndim > 4:
@@ -240,7 +247,7 @@ def _padded(where: str, steps: Sequence[np.ndarray], max_steps: int | None) -> t
 
 
 def _finite(where: str, array: np.ndarray) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    tensor = torch.from_numpy(np.require(array, np.float32, ("C", "W")))
     bad = int((~tensor.isfinite()).sum())
     if bad:
         raise ValueError(f"{where}: {bad} of {tensor.numel()} values are NaN, infinite or beyond float32")
@@ -251,6 +258,12 @@ def _is_text(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "US"
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def _strings(value: Any) -> list[str]:
+    """As Unicode that can be written: bytes are UTF-8, and halves of characters become question marks."""
+    texts = [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in value]
+    return [one.encode("utf-8", "replace").decode() for one in texts]
 
 
 def _shape(value: Any) -> str:
@@ -472,7 +485,7 @@ def _split(whole: Whole, rows: Tensor, scale: Mapping[str, tuple[Tensor, Tensor]
     tokens = None if whole.tokens is None else whole.tokens[rows]
     lengths = {name: value[rows] for name, value in whole.lengths.items()}
     if tokens is not None:
-        lengths[TEXT] = tokens[:, 1].sum(-1)
+        lengths.setdefault(TEXT, tokens[:, 1].sum(-1))
     names = rows.tolist()
     return Split(
         features=features,

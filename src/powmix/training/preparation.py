@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from powmix.data.registry import CONVENTIONS
 from powmix.data.splits import Side, Splits, Task
 from powmix.models.base import Inputs
 
@@ -16,7 +17,8 @@ class Preparation:
 
     inputs: what the model was built for. scale: by modality the mean and the standard deviation of each feature, where
     features are scaled by them. sides: on which each sequence is padded. convention: which metrics
-    (metrics/columns.py). classes: names of the classes or labels, if they have any.
+    (metrics/columns.py). classes: names of the classes or labels, if they have any. encoder: by which raw text is read,
+    where it is.
     """
 
     inputs: Inputs
@@ -24,11 +26,14 @@ class Preparation:
     sides: Mapping[str, Side]
     convention: str
     classes: tuple[str, ...] = ()
+    encoder: str | None = None
 
     @classmethod
     def of(cls, inputs: Inputs, splits: Splits) -> Preparation:
         """The preparation of a dataset for a model that was built for `inputs`."""
-        return cls(inputs, splits.scale, splits.train.side, splits.convention, splits.classes)
+        reads = None if splits.name in CONVENTIONS else splits.notes.get("tokenizer", splits.notes.get("text_encoder"))
+        encoder = None if reads is None else str(reads)
+        return cls(inputs, splits.scale, splits.train.side, splits.convention, splits.classes, encoder)
 
     @property
     def task(self) -> Task:
@@ -51,4 +56,5 @@ class Preparation:
         inputs["label_range"] = tuple(inputs["label_range"])
         inputs["token_ids"] = inputs["token_ids"] and tuple(inputs["token_ids"])
         scale = {name: tuple(pair) for name, pair in notes["scale"].items()}
-        return cls(Inputs(**inputs), scale, notes["sides"], notes["convention"], tuple(notes["classes"]))
+        classes = tuple(notes["classes"])
+        return cls(Inputs(**inputs), scale, notes["sides"], notes["convention"], classes, notes["encoder"])

@@ -5,6 +5,7 @@ Shape suffixes: B batch, R rows given to fusion (clean or mixed), N examples of 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -159,7 +160,7 @@ class Solver:
 
     def batches(self) -> list[Tensor]:
         """The epoch's batches, as indices (B,); a mixer that pairs mini-batches gets two in one while it mixes."""
-        mixes = self.mixer.p_mix > 0 and self.epoch >= self.mixer.start_epoch
+        mixes = self.mixer.probability(self.epoch) > 0
         size = self.settings.batch_size * (self.mixer.batch_factor if mixes else 1)
         return training_batches(self.splits.train, size, self.generators.shuffle, self.settings.bucket)
 
@@ -215,6 +216,8 @@ class Solver:
             )
         self.model.prepare(self.splits.train.target)
         self.optimisation = Optimisation(self.model, self.settings)
+        self.mixer = copy.copy(self.mixer)  # a seed's own: it remembers nothing of the others
+        self.mixer.memory, self.mixer.epochs = {}, self.settings.max_epochs
         self.stopping = EarlyStopping(self.settings.monitor, self.settings.early_stop)
         self.best: checkpoint.Weights | None = None
         self.history: list[dict[str, Any]] = []
@@ -329,6 +332,7 @@ class Solver:
             "model": self.model.state_dict(),
             "optimisation": self.optimisation.state(),
             "generators": self.generators.state(),
+            "mixer": self.mixer.memory,
         }
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -338,6 +342,7 @@ class Solver:
             self.model.load_state_dict(state["model"])
             self.optimisation.restore(state["optimisation"])
             self.generators.restore(state["generators"])
+            self.mixer.memory = dict(state["mixer"])
             self.stopping = EarlyStopping(**state["stopping"])
             self.best, self.history, self.seconds = state["best"], json.loads(state["history"]), state["seconds"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

@@ -71,9 +71,12 @@ def _front(record: Record) -> str:
 
 
 def _loading(prepared: Preparation, plugins: Sequence[str], folder: str) -> str:
-    arrays = ", ".join(f'"{name}": {ARRAY[prepared.inputs.kind(name)]}' for name in prepared.inputs.dims)
-    tokens = ['"tokens": ids_masks_types_N3L'] if prepared.inputs.vocabulary else []
-    given = ", ".join([arrays, *tokens] if arrays else tokens)
+    reads = {name: ARRAY[prepared.inputs.kind(name)] for name in prepared.inputs.dims}
+    if prepared.encoder is not None:
+        reads["text"] = '["a sentence", ...]'
+    elif prepared.inputs.vocabulary:
+        reads["tokens"] = "ids_masks_types_N3L"
+    given = ", ".join(f'"{name}": {what}' for name, what in reads.items())
     named = [one if one.endswith(".py") is False else f"{folder}/{one}" for one in plugins]
     told = f", plugins={named!r}" if named else ""
     option = f" --plugins {' '.join(named)}" if named else ""
@@ -87,9 +90,12 @@ def _loading(prepared: Preparation, plugins: Sequence[str], folder: str) -> str:
 
 
 def _reads(prepared: Preparation) -> str:
-    rows = [f"| `{name}` | {SHAPES[prepared.inputs.kind(name)].format(width)}{_steps(prepared, name)} |"
-            for name, width in prepared.inputs.dims.items()]  # fmt: skip
-    if prepared.inputs.vocabulary:
+    dense = [name for name in prepared.inputs.dims if name != "text" or prepared.encoder is None]
+    shapes = {name: SHAPES[prepared.inputs.kind(name)].format(prepared.inputs.dims[name]) for name in dense}
+    rows = [f"| `{name}` | {shape}{_steps(prepared, name)} |" for name, shape in shapes.items()]
+    if prepared.encoder is not None:
+        rows.append("| `text` | N strings, which the text encoder's tokenizer reads |")
+    elif prepared.inputs.vocabulary:
         rows.append("| `tokens` | ids, attention mask and token types (N, 3, L), of the text encoder's tokenizer |")
     scaled = "Not scaled: the model scales them itself, as its training data were." if prepared.scale else ""
     return "\n".join(["| name | what |", "|---|---|", *rows, "", scaled]).rstrip()

@@ -11,6 +11,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from powmix.mistakes import Parser
 
 if TYPE_CHECKING:
     from powmix.runs.records import Record
+    from powmix.training.preparation import Preparation
     from powmix.use.origin import Origin
 
 KEPT = ("task", "dataset", "model", "protocol", "mixer", "trainer", "optimizer", "schedule", "loss", "label_smoothing")
 """The sections of a run's configuration that say what the model is and how it was trained; no other is exported."""
-ENCODER = "text_encoder"
 
 
 def parser() -> Parser:
@@ -74,7 +75,7 @@ def export(
     from powmix.runs.records import read_record
     from powmix.training import checkpoint
     from powmix.use.card import card
-    from powmix.use.origin import CONFIG, KIND, WEIGHTS, load_plugins, origins, preparation_of
+    from powmix.use.origin import CONFIG, ENCODER, KIND, WEIGHTS, load_plugins, origins, preparation_of
 
     [origin] = origins(run, seed)
     if origin.weights.name == WEIGHTS:
@@ -83,7 +84,8 @@ def export(
         raise ValueError(f"{folder} is not empty: choose another folder; --force writes over an earlier export")
     load_plugins(origin, plugins)
     record, prepared = read_record(origin.folder), preparation_of(origin)
-    config, copied = _portable(origin, folder)
+    config, copied = _portable(origin, prepared, folder)
+    prepared = replace(prepared, encoder=ENCODER if f"{ENCODER}/" in copied else None)
     weights = _without_examples(origin, prepared)
     checkpoint.export(folder / WEIGHTS, weights, **{**checkpoint.notes_of(origin.weights), "data": prepared.notes()})
     told = {"model_type": KIND, "schema": SCHEMA, "name": origin.name, "seed": origin.seed, "config": config}
@@ -94,21 +96,28 @@ def export(
     return [WEIGHTS, CONFIG, "README.md", *copied]
 
 
-def _portable(origin: Origin, folder: Path) -> tuple[dict[str, Any], list[str]]:
+def _portable(origin: Origin, prepared: Preparation, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The configuration without paths of this machine, and the names of what was copied for it."""
-    from powmix.data.encoders import check_encoder
+    from powmix.data.encoders import check_encoder, resolve_encoder
     from powmix.models.registry import MODELS
+    from powmix.use.origin import ENCODER
 
     config = {key: origin.config[key] for key in KEPT if key in origin.config}
     config["dataset"] = {key: value for key, value in config["dataset"].items() if key != "path"}
     config["trainer"] = {**config["trainer"], "device": "auto"}
     text, copied = config["model"].get("text"), []
+    source = None
     if isinstance(text, Mapping) and text.get("pretrained") is not None:
         source = check_encoder(text["pretrained"])
         if source is not None:
-            _copy([one for one in sorted(source.iterdir()) if one.suffix != ".py"], folder / ENCODER)
-            copied.append(f"{ENCODER}/")
             config["model"] = {**config["model"], "text": {**text, "pretrained": ENCODER}}
+    elif prepared.encoder is not None:
+        source = resolve_encoder(prepared.encoder)
+    if source is not None:
+        _copy([one for one in sorted(source.iterdir()) if one.suffix != ".py"], folder / ENCODER)
+        copied.append(f"{ENCODER}/")
+    if config["dataset"].get("text_encoder") not in (None, "auto", "minilm"):
+        config["dataset"]["text_encoder"] = ENCODER
     own = not isinstance(MODELS[config["model"]["name"]].kind, str)
     config["plugins"] = _plugins(origin, folder, copied) if own else []
     return config, copied
@@ -128,7 +137,7 @@ def _copy(files: Sequence[Path], folder: Path) -> list[str]:
     return [Path(shutil.copy(file, folder)).name for file in files if file.is_file() and not file.name.startswith(".")]
 
 
-def _without_examples(origin: Origin, prepared: Any) -> dict[str, Any]:
+def _without_examples(origin: Origin, prepared: Preparation) -> dict[str, Any]:
     """The weights, less what a model remembers of single training examples: it is empty in a model that is new."""
     from safetensors.torch import load_file
 

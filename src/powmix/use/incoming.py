@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from powmix.data.assembling import KINDS, LENGTHS, RESERVED, ROWS, modalities, scaled
+from powmix.data.assembling import KINDS, LENGTHS, RAW_TEXT, RESERVED, ROWS, TEXT, modalities, scaled
+from powmix.data.columnar import arrays_of, is_dataset
 from powmix.data.splits import Batch, Kind, Side, Split, real_steps
+from powmix.data.tokenising import frozen_states, tokenise
 from powmix.mistakes import nearest, refuse
 from powmix.training.preparation import Preparation
 
@@ -30,18 +32,23 @@ log = logging.getLogger("powmix")
 def split_of(data: Incoming, prepared: Preparation, where: str = "data") -> Split:
     """Data as the model saw its own, on the CPU.
 
-    data: arrays by name as `dataset=arrays` has them (data/assembling.py), not scaled, with or without `target`; or a
-    Split or a Batch, taken as it is but for its padding. Keys that are not used are named in a warning. A target that
-    is absent is zero. ValueError names all modalities that are missing or of another kind or width.
+    data: arrays by name as `dataset=arrays` has them (data/assembling.py), raw text too, not scaled, with or without
+    `target`; a `datasets.Dataset`; or a Split or a Batch, taken as it is but for its padding. Keys that are not used
+    are named in a warning. A target that is absent is zero. ValueError names all modalities that are missing or of
+    another kind or width.
     """
     if isinstance(data, Batch):
         names = [str(row) for row in data.index.tolist()]
         blank = [""] * len(names)
         data = Split(data.features, data.tokens, data.lengths, data.side, data.target, names, blank)
+    if is_dataset(data):
+        data = arrays_of(data, where)
     if isinstance(data, Mapping):
         data = _of_arrays(data, prepared, where)
     elif not isinstance(data, Split):
-        raise ValueError(f"{where}: expected arrays by name, a Split or a Batch, got {type(data).__name__}")
+        raise ValueError(
+            f"{where}: expected arrays by name, a datasets.Dataset, a Split or a Batch, got {type(data).__name__}"
+        )
     if not len(data):
         raise ValueError(f"{where}: expected examples, got none")
     return _fitted(data, prepared, where)
@@ -53,11 +60,18 @@ def _of_arrays(arrays: Mapping[str, Any], prepared: Preparation, where: str) -> 
     size = _size(arrays, needed, where)
     tokens = next((arrays[key] for key in TOKENS if key in arrays), None)
     found = modalities(where, {key: value for key, value in arrays.items() if key not in TOKENS}, size)
-    unused = [*found.unused, *(key for key in found.features if key not in needed)]
-    if unused:
-        log.warning("%s: not used, since the model reads none of them: %s", where, "; ".join(unused))
     features = {key: value for key, value in found.features.items() if key in needed}
     lengths = {key: value for key, value in found.lengths.items() if key in needed}
+    unused = [*found.unused, *(key for key in found.features if key not in needed)]
+    if found.texts and tokens is None and prepared.inputs.vocabulary:
+        tokens = tokenise(where, found.texts, _encoder(prepared, where), prepared.inputs.steps[TEXT])
+    elif found.texts and TEXT in needed and TEXT not in features and prepared.encoder:
+        steps = prepared.inputs.steps[TEXT]
+        features[TEXT], lengths[TEXT] = frozen_states(where, found.texts, prepared.encoder, steps)
+    elif found.texts:
+        unused.append("its strings")
+    if unused:
+        log.warning("%s: not used, since the model reads none of them: %s", where, "; ".join(unused))
     refuse(list(_mistakes(features, prepared)), where)
     for name, (mean, std) in prepared.scale.items():
         kind = prepared.inputs.kind(name)
@@ -76,13 +90,21 @@ def _of_arrays(arrays: Mapping[str, Any], prepared: Preparation, where: str) -> 
 
 def _size(arrays: Mapping[str, Any], needed: tuple[str, ...], where: str) -> int:
     """How many examples there are: as the first modality that the model reads has it."""
-    keys = (key for name in (*needed, *TOKENS) for key in (name, f"{name}{LENGTHS}"))
+    keys = (key for name in (*needed, *TOKENS, *RAW_TEXT) for key in (name, f"{name}{LENGTHS}"))
     first = next((arrays[key] for key in keys if key in arrays), None)
     if first is not None:
         return len(first)
     there = {key.removesuffix(ROWS).removesuffix(LENGTHS): None for key in arrays if key not in RESERVED}
     has = ", ".join(there) or "no modality"
     raise ValueError(f"{where}: the model reads {', '.join(needed) or TOKENS[0]}, there is {has}")
+
+
+def _encoder(prepared: Preparation, where: str) -> str:
+    if prepared.encoder is None:
+        raise ValueError(
+            f"{where}: the tokenizer of raw text is not known: give `tokens`, ids, masks and types (N, 3, L)"
+        )
+    return prepared.encoder
 
 
 def _mistakes(features: Mapping[str, Tensor], prepared: Preparation) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from powmix import models, plugins
 from powmix.data import load as load_data
+from powmix.data.encoders import TINY
 from powmix.data.registry import DATASETS
 from powmix.metrics.columns import direction
 from powmix.mistakes import is_count, nearest
@@ -22,7 +23,7 @@ from powmix.training.preparation import Preparation
 
 ENSEMBLE: Literal["ensemble"] = "ensemble"
 """`seed=ensemble`: all seeds of a run, whose predictions are averaged."""
-CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "powmix"
+CONFIG, WEIGHTS, KIND, ENCODER = "config.json", "model.safetensors", "powmix", "text_encoder"
 """An exported folder: its files, and what its configuration says that it is of."""
 
 Seed = int | Literal["ensemble"] | None
@@ -89,7 +90,17 @@ def preparation_of(origin: Origin) -> Preparation:
     ValueError where that is gone, or has other data now.
     """
     noted = notes_of(origin.weights).get("data")
-    return Preparation.from_notes(noted) if noted else _from_dataset(origin)
+    found = Preparation.from_notes(noted) if noted else _from_dataset(origin)
+    return replace(found, encoder=_encoder(origin, found))
+
+
+def _encoder(origin: Origin, prepared: Preparation) -> str | None:
+    """By which raw text is read: the encoder that travelled with the weights, else the run's, else the model's own."""
+    if (origin.folder / ENCODER).is_dir():
+        return str(origin.folder / ENCODER)
+    text = origin.config["model"].get("text")
+    own = text.get("pretrained") if isinstance(text, Mapping) and prepared.inputs.vocabulary else None
+    return prepared.encoder or (None if own == TINY else own)
 
 
 def _from_dataset(origin: Origin) -> Preparation:
