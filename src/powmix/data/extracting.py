@@ -51,8 +51,10 @@ def extract(path: str, key: str, folder: Path, out: Path, rate: int = 16000) -> 
                 raise ValueError(f"{path}: {key}: {' '.join(str(error).split())[:160]}") from None
             state = state.flatten(1).T if state.ndim == 3 else state  # of convolutions (D, H, W): places are steps
             states.append(state.float().cpu().numpy())
-    others = {name: value for name, value in arrays.items() if name not in (key, key + ROWS, key + LENGTHS)}
-    told = {key + ROWS: np.concatenate(states), key + LENGTHS: np.array(list(map(len, states)))}
+    others: dict[str, Any] = {
+        name: value for name, value in arrays.items() if name not in (key, key + ROWS, key + LENGTHS)
+    }
+    told: dict[str, Any] = {key + ROWS: np.concatenate(states), key + LENGTHS: np.array(list(map(len, states)))}
     with replacing(out) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **others, **told)
     return len(states), states[0].shape[1]

@@ -54,8 +54,8 @@ def contributions(hidden: Mapping[str, Tensor], target: Tensor, memory: dict[str
             error = leave_one_out(x_BD, y_BC).square().mean()
         memory[name] = error.lerp(memory[name].to(error.device), RECALL) if name in memory else error
         errors.append(memory[name])
-    errors = torch.stack(errors)
-    explained_M = (1 - errors[:-1] / errors[-1].clamp(min=TINY)).clamp(min=0)
+    error_M1 = torch.stack(errors)
+    explained_M = (1 - error_M1[:-1] / error_M1[-1].clamp(min=TINY)).clamp(min=0)
     return torch.where(explained_M.sum() > 0, explained_M / explained_M.sum().clamp(min=TINY), 1 / len(explained_M))
 
 

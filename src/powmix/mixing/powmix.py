@@ -218,6 +218,7 @@ class PowMix(Mixer):
         if self.label_weights == "learned":
             assert parameters.share_M is not None
             return parameters.share_M
+        assert not isinstance(self.label_weights, str)
         return torch.tensor(given(self.label_weights, list(hidden)), device=weights_GOB.device)
 
     def weigh(self, lam_GOB: Tensor, hidden: Hidden) -> tuple[Tensor, dict[str, Tensor | int]]:
