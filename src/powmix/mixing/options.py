@@ -93,7 +93,8 @@ def mistakes(options: Mapping[str, Any], prefix: str = "", own: Mapping[str, Rul
 
 def _relations(options: Mapping[str, Any], prefix: str) -> Iterator[str]:
     """What no single option shows."""
-    start, stop = options.get("start_epoch"), options.get("stop_epoch")
+    start: Any = options.get("start_epoch")
+    stop: Any = options.get("stop_epoch")
     if is_count(start) and is_count(stop) and stop <= start:
         yield f"{prefix}stop_epoch must be above start_epoch={start}, got {stop}: no epoch would be mixed"
     if options.get("partners") in ("label", "feature"):
