@@ -78,10 +78,10 @@ README's by the public commands alone; on two CPU cores it takes an hour. What m
 variance of a comparison comes from, is in [atlas.md](../atlas.md).
 
 **What these numbers are.** The demo's are of real data and 20 seeds. All others: a made-up corpus (600 clips to train
-on, 300 to test), small models, at most 20 epochs, three seeds. They show what the commands give and decide nothing about the mixers: on three seeds every verdict is
-"undecided", and names the number of seeds that would decide ([verdicts.md](../verdicts.md)). Means, standard deviations
-(ddof 1) and Student's 95% intervals are over seeds; differences are to no mixing, paired by seed; p-values carry Holm's
-correction.
+on, 300 to test), small models, at most 20 epochs, three seeds. They show what the commands give and decide nothing
+about the mixers: on three seeds every verdict is "undecided", and names the number of seeds that would decide
+([verdicts.md](../verdicts.md)). Means, standard deviations (ddof 1) and Student's 95% intervals are over seeds;
+differences are to no mixing, paired by seed; p-values carry Holm's correction.
 
 **Your own.** Below each picture stand the commands that make it for real data, at full size (`powmix-data where` says
 where the data come from). `powmix-report outputs` reads whatever has been trained, also while a sweep is running, and

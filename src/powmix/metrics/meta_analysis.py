@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import special
 
 from powmix.metrics.statistics import LEVEL, Interval
 
@@ -48,13 +48,15 @@ def shrunken(effects: Sequence[float], standard_errors: Sequence[float]) -> Shru
     tau = _likeliest(tau_G, y_T, v_T)
     _, [overall], [variance] = _given(np.array([tau]), y_T, v_T)
     variance *= max(1.0, float(((y_T - overall) ** 2 / (v_T + tau**2)).sum()) / (len(y_T) - 1))
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(y_T) - 1) * np.sqrt(variance))
+    half = float(special.stdtrit(len(y_T) - 1, 0.5 + LEVEL / 2) * np.sqrt(variance))
     means, intervals = _tasks(tau_G, y_T, v_T)
     return Shrunken(means, intervals, float(overall), (float(overall) - half, float(overall) + half), tau)
 
 
 def _likeliest(tau_G: np.ndarray, y_T: np.ndarray, v_T: np.ndarray) -> float:
     """The tau of the least restricted deviance: on the grid first, for there may be several minima."""
+
+    from scipy import optimize
 
     def deviance(tau: float) -> float:
         return float(_given(np.array([tau]), y_T, v_T)[0][0])
@@ -84,6 +86,6 @@ def _tasks(tau_G: np.ndarray, y_T: np.ndarray, v_T: np.ndarray) -> tuple[tuple[f
     variance_GT = (1 - pull_GT) * v_T + pull_GT**2 * variance_G[:, None]
     mean_T = weight_G @ mean_GT
     std_T = np.sqrt(weight_G @ (variance_GT + (mean_GT - mean_T) ** 2))
-    limit = float(stats.norm.ppf(0.5 + LEVEL / 2))
+    limit = float(special.ndtri(0.5 + LEVEL / 2))
     ends = zip((mean_T - limit * std_T).tolist(), (mean_T + limit * std_T).tolist())
     return tuple(mean_T.tolist()), tuple(ends)
