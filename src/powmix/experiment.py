@@ -102,6 +102,7 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
     }
     refuse_other_schema(folder)
     with alone_in(folder):
+        result["sweeps"] = _sweeps(read_json(folder / "result.json") or {}, identity["sweep"])
         write_config(folder, config)
         try:
             _run_seeds(config, result, folder, extra)
@@ -117,6 +118,12 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
                 result["objective"] = result["mean"]["validation"][result["objective_metric"]]
             write_variant(folder, result)
     return result
+
+
+def _sweeps(before: Mapping[str, Any], now: str | None) -> list[str]:
+    """Every sweep that a run has been part of, the present one last."""
+    known = [*before.get("sweeps", []), before.get("sweep"), now]
+    return list(dict.fromkeys(name for name in known if name))
 
 
 def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, extra: Sequence[Listener]) -> None:

@@ -57,8 +57,10 @@ class Around(Callback):
         write_sweep(folder)
         Around.failed = sum(job["status"] not in ("finished", "pruned") for job in read_jobs(folder).values())
         from powmix.report.comparison import write_comparison
+        from powmix.tracking import tell_of_sweep
 
         sys.stdout.write(write_comparison(folder) + f"\n{folder}/\n")
+        tell_of_sweep(plain(config)["tracker"], folder)
 
 
 def _refuse(folder: Path) -> None:
