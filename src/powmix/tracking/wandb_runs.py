@@ -154,7 +154,7 @@ class WandbTracker(Tracker):
         shown = [repr(sweep.rows), *(path.read_bytes().hex() for path in sweep.pictures.values())]
         state = hashlib.sha256("\n".join(shown).encode()).hexdigest()[:16]
         if dict(run.summary).get("state") != state:
-            row = {name: wandb.Image(str(path)) for name, path in sweep.pictures.items()}
+            row = {f"pictures/{name}": wandb.Image(str(path)) for name, path in sweep.pictures.items()}
             run.log({**row, "comparison": _as_table(sweep.columns, sweep.rows)})
             run.summary.update({"state": state, "verdicts": "\n".join(sweep.sentences)})
         url = f"`wandb sync {sweep.folder / 'wandb'}`" if run.offline else run.url
