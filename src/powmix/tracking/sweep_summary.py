@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from powmix.report.table import Row, Table, build
 from powmix.report.verdict import judge, region, summaries
 from powmix.runs import collection
 from powmix.runs.files import read_json
-from powmix.runs.records import Record, read_jobs
 from powmix.tracking.tracker import SweepTold
+from powmix.tracking.trial_table import trials
 
 COMPARISON = (
     *("dataset", "model", "variant", "metric", "seeds", "mean", "std", "difference", "low", "high", "p", "verdict"),
@@ -60,32 +59,6 @@ def _comparison(row: Row, key: str, table: Table) -> tuple[Any, ...]:
     low, high = [bound * m.scale for bound in c.ci] if c.ci else (None, None)
     kind, _ = judge(c, m, table.tests, region(m, row, table))
     return (*own, std, c.difference * m.scale, low, high, c.p_t_holm, kind)
-
-
-def trials(folder: Path, records: Sequence[Record]) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Of a search, by validation alone: columns and a row for each finished trial, the best first."""
-    by_folder = {record.folder.resolve(): record for record in records}
-    jobs = {number: job for number, job in read_jobs(folder).items() if job["status"] == "finished"}
-    found = {n: by_folder.get((folder / (job.get("run") or "")).resolve()) for n, job in jobs.items()}
-    found = {number: record for number, record in found.items() if record}
-    told = {n: dict(text.lstrip("+").split("=", 1) for text in jobs[n]["overrides"] if "=" in text) for n in found}
-    keys = dict.fromkeys(key for given in told.values() for key in given)
-    varied = [key for key in keys if len({given.get(key) for given in told.values()}) > 1]
-    rows = []
-    for number, record in found.items():
-        values = list(record.values(record.objective_metric, "validation").values())
-        mean = sum(values) / len(values)
-        std = math.sqrt(sum((x - mean) ** 2 for x in values) / (len(values) - 1)) if len(values) > 1 else None
-        rows.append((number, mean, std, len(values), *(told[number].get(key) for key in varied)))
-    first = next(iter(found.values()), None)
-    if first is None:
-        return ["trial"], []
-    from powmix.metrics.columns import metric
-
-    m = metric(first.objective_metric)
-    rows.sort(key=lambda line: (-m.sign * line[1], line[0]))
-    scaled = [(n, mean * m.scale, None if std is None else std * m.scale, *more) for n, mean, std, *more in rows]
-    return ["trial", f"validation {m.label}", "std", "seeds", *varied], scaled
 
 
 def _draw_forest(table: Table, folder: Path) -> None:

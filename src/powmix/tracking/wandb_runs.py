@@ -12,13 +12,12 @@ from typing import Any
 
 from powmix.metrics.columns import direction
 from powmix.runs.files import SeedFolder
+from powmix.runs.identity import sweep_tag
 from powmix.tracking.tracker import SweepTold, Told, Tracker, results
 from powmix.tracking.wandb_session import agent_trial, logged_epochs, note_epoch, open_run
 
 log = logging.getLogger("powmix")
 
-LONGEST = 64
-"""Characters of a tag that W&B takes."""
 ENDED = {"pruned": 0, "interrupted": 255}
 """Exit codes of runs without a result; any other status is a failure. W&B calls 255 killed."""
 
@@ -100,7 +99,7 @@ class WandbTracker(Tracker):
     def _wandb_run(self, identity: str, is_live: bool, **what: Any) -> Any:
         told, project = self.told, {key: self.settings[key] for key in ("project", "entity")}
         names = [told.variant["dataset"], told.variant["model"], told.variant["mixer"]]
-        tags = dict.fromkeys([*names, *map(tag, told.sweeps), *self.settings["tags"]])
+        tags = dict.fromkeys([*names, *map(sweep_tag, told.sweeps), *self.settings["tags"]])
         what = {**project, **what, "group": told.group, "tags": list(tags)}
         return open_run(self.settings["mode"], told.folder, identity, is_live, **what)
 
@@ -149,7 +148,7 @@ class WandbTracker(Tracker):
             group="sweeps",
             notes=sweep.command,
             config={"sweep": sweep.name, "sweeps": [sweep.name], "command": sweep.command},
-            tags=list(dict.fromkeys([tag(sweep.name), *settings["tags"]])),
+            tags=list(dict.fromkeys([sweep_tag(sweep.name), *settings["tags"]])),
         )
         shown = [repr(sweep.rows), *(path.read_bytes().hex() for path in sweep.pictures.values())]
         state = hashlib.sha256("\n".join(shown).encode()).hexdigest()[:16]
@@ -160,13 +159,6 @@ class WandbTracker(Tracker):
         url = f"`wandb sync {sweep.folder / 'wandb'}`" if run.offline else run.url
         run.finish()
         return url
-
-
-def tag(name: str) -> str:
-    """A sweep's name as a tag; of a long one its beginning and a hash."""
-    if len(name) <= LONGEST:
-        return name
-    return f"{name[: LONGEST - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _config(told: Told) -> dict[str, Any]:
