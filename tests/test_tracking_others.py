@@ -79,9 +79,17 @@ def test_mlflow_has_every_epoch_once_below_the_variants_run_with_every_sweep(pow
         assert run.data.tags["mlflow.parentRunId"] == by_id[identity[:12]].info.run_id
 
 
-def test_several_trackers_are_chosen_at_once_each_with_its_own_options(tmp_path):
+def test_several_trackers_are_chosen_at_once_each_with_its_own_options():
+    pytest.importorskip("tensorboard")
     both = ["tracker=[wandb,tensorboard]", "tracker.wandb.project=mine", "tracker.tensorboard.folder=x"]
     assert check_command(both) == []
+
+
+def test_a_wrong_choice_of_trackers_and_one_whose_package_is_missing_are_named_before_anything_begins(monkeypatch):
+    monkeypatch.setattr("powmix.command.validation.find_spec", lambda name: None if name == "mlflow" else name)
+    assert check_command(["tracker=mlflow"]) == [
+        "tracker=mlflow needs the package mlflow: pip install 'powmix[mlflow]'"
+    ]
     [wrong] = check_command(["tracker=[wandb,tensorbord]"])
     assert wrong == "tracker=[wandb,tensorbord]: no such option (did you mean tensorboard?)"
     [wrong] = check_command(["mixer=[none,powmix]"])

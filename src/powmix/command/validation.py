@@ -7,6 +7,7 @@ loop's in Settings. Here stand the options that belong to nobody else, and what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
@@ -155,6 +156,8 @@ def _model(model: Mapping[str, Any]) -> Iterator[str]:
 def _trackers(chosen: Mapping[str, Any]) -> Iterator[str]:
     yield from unknown(chosen, TRACKERS, "tracker")
     for name in (name for name in chosen if name in TRACKERS):
+        if find_spec(name) is None:
+            yield f"tracker={name} needs the package {name}: pip install 'powmix[{name}]'"
         if not isinstance(chosen[name], Mapping):
             yield f"tracker.{name} must be a section, got {chosen[name]!r}"
             continue
