@@ -59,6 +59,7 @@ def test_a_sweep_in_tensorboard_is_its_table_and_its_pictures(powmix):
     assert "comparison" in tags["images"] and "comparison/text_summary" in tags["tensors"]
 
 
+@pytest.mark.slow
 def test_mlflow_has_every_epoch_once_below_the_variants_run_with_every_sweep(powmix):
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("mlflow.store.tracking.sqlalchemy_store")
