@@ -1,4 +1,4 @@
-"""How a W&B run is opened: online or offline, new or again, beside a W&B agent. All that asks `wandb.init`."""
+"""How a W&B run is opened: online or offline, new or again, beside a W&B agent. Nothing else calls `wandb.init`."""
 
 from __future__ import annotations
 
