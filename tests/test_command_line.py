@@ -157,7 +157,7 @@ def test_a_multirun_over_models_takes_options_that_the_default_model_lacks(powmi
 
 def test_wandb_offline_keeps_one_run_per_seed(powmix, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    where = powmix(*TINY, "seeds=2", "tracker=wandb", "tracker.mode=offline")
+    where = powmix(*TINY, "seeds=2", "tracker=wandb", "tracker.wandb.mode=offline")
     assert len(list(where.glob("outputs/runs/*/wandb/offline-run-*/run-*.wandb"))) == 2
     assert results(where)[0]["status"] == "finished"
 

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "data": ("mistakes", "runs"),  # runs: how files are written and synced
     "models": ("mistakes", "mixing", "data"),
     "training": ("mistakes", "mixing", "metrics", "models", "data", "runs"),
-    "tracking": ("training",),
+    # report: the table and the pictures of a sweep's summary
+    "tracking": ("mistakes", "places", "metrics", "runs", "training", "report"),
     "report": ("mistakes", "places", "metrics", "runs", "mixing", "models", "data", "search", "analysis"),
     "analysis": (
         "mistakes",

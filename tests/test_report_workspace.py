@@ -29,9 +29,11 @@ def test_a_dry_run_writes_the_workspace_with_the_panels_of_what_the_sweep_varies
     main([str(sweep), "--dry-run", "--out", str(tmp_path / "workspace.json")])
     text = (tmp_path / "workspace.json").read_text()
     names = [section["name"] for section in json.loads(text)["spec"]["section"]["panelBankConfig"]["sections"]]
+    assert names[0] == "Paired differences"
     assert {"Table: mean and standard deviation over seeds", "Subset range", "Search", "Learning curves"} <= set(names)
     for part in ("stddev", "config:mixer.value.p_mix", "mixer.value.subset", "best/validation/MAE", "test/Mult_acc_3"):
         assert part in text
+    assert "pictures/forest" in text and '"comparison"' in text
     assert "mixing/attention_rate" in text and "search" in text
 
 

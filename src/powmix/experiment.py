@@ -22,7 +22,7 @@ from powmix.metrics.values import UndefinedMetric
 from powmix.runs.files import alone_in, read_json
 from powmix.runs.identity import DEFAULT_SEED
 from powmix.runs.provenance import command, provenance
-from powmix.runs.records import finished_seed, refuse_other_schema, write_config, write_variant
+from powmix.runs.records import finished_seed, refuse_other_schema, sweeps_of, write_config, write_variant
 from powmix.tracking import Listener, chosen, listening
 from powmix.training import Pruned, Settings, resolve_device, train_seeds
 
@@ -102,6 +102,7 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
     }
     refuse_other_schema(folder)
     with alone_in(folder):
+        result["sweeps"] = sweeps_of(read_json(folder / "result.json") or {}, identity["sweep"])
         write_config(folder, config)
         try:
             _run_seeds(config, result, folder, extra)

@@ -77,7 +77,8 @@ COMMANDS = [
     *("seeds=99999999999999999999", "seeds=[]", "seeds=null", "analyses=[[noise]]", "analyses={a:1}", "threads=100000"),
     *("dataset.sizes=[1,2,3]", "dataset.dims.text=1000000000", "dataset.path=3", "dataset=mosi dataset.path=[a]"),
     *("model.text=null", "model.text_hidden=100000000", "mixer.n_out=100000000", "mixer.subset={a:1}", "seeds"),
-    *("mixer.p_mix=[", "mixer=none mixer=powmix", "task=clasification", "objective=MEA", "outputs=", "tracker.mode=on"),
+    *("mixer.p_mix=[", "mixer=none mixer=powmix", "task=clasification", "objective=MEA", "outputs="),
+    *("tracker.wandb.mode=on", "tracker=wandb tracker.wandb.mode=on", "tracker=[wandb,none", "tracker.mode=on"),
     *("dataset=mosi dataset.path=(1)^.pkl", "mixer.p_mix=" + "9" * 5000, "sweeps=tabel3", "ablation=static mixer=none"),
 ]
 FINE = {"mixer=glob(*)"}

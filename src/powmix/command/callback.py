@@ -49,6 +49,7 @@ class Around(Callback):
             created=now(),
             command=command(task_overrides(config.hydra), multirun=True),
             baseline_rule="mixer=none",
+            search=_is_search(config),
         )
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -56,9 +57,18 @@ class Around(Callback):
         folder = Path(config.hydra.sweep.dir)
         write_sweep(folder)
         Around.failed = sum(job["status"] not in ("finished", "pruned") for job in read_jobs(folder).values())
-        from powmix.report.comparison import write_comparison
+        from powmix.tracking import tell_of_sweep
 
-        sys.stdout.write(write_comparison(folder) + f"\n{folder}/\n")
+        if _is_search(config):  # which selects on validation: no test metric of any trial is shown
+            from powmix.tracking.trial_table import write_trials as told
+        else:
+            from powmix.report.comparison import write_comparison as told
+        sys.stdout.write(told(folder) + f"\n{folder}/\n")
+        tell_of_sweep(plain(config)["tracker"], folder)
+
+
+def _is_search(config: DictConfig) -> bool:
+    return config.hydra.runtime.choices.get("hydra/sweeper") == "optuna_study"
 
 
 def _refuse(folder: Path) -> None:

@@ -27,6 +27,8 @@ from powmix.places import CONF
 UNCHECKED = ("hydra", "trial", "plugins")
 PATHS = ("dataset.path", "dataset.text_encoder", "model.text.pretrained", "outputs", "hydra.run.dir", "hydra.sweep.dir")
 GROUPS = ("dataset", "model", "protocol", "trainer", "mixer", "tracker", "recipe", "ablation", "sweeps")
+SEVERAL = ("tracker",)
+"""Groups of which several may be chosen at once: `tracker=[wandb,tensorboard]`."""
 REFUSED = (HydraException, OmegaConfBaseException, ValueError, TypeError)
 """What composing a wrong command raises."""
 MOST = 10_000
@@ -159,11 +161,17 @@ def _is_short(bounds: Any) -> bool:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
     return "null" if value is None or value == "None" else str(value)
 
 
 def _wrong(given: Given, name: str) -> str | None:
     """Why a group's option cannot be chosen, or None."""
+    if name.startswith("["):
+        if given.key not in SEVERAL:
+            return f"only one can be chosen (one of {', '.join(sorted(given.options))})"
+        return next((wrong for one in name[1:-1].split(",") if (wrong := _wrong(given, one))), None)
     if name == "null":
         return None if given.key in NULLABLE else f"one must be chosen (one of {', '.join(sorted(given.options))})"
     if name in given.options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class SweepProgress:
         self.folder, self.labels, self.seeds = folder, labels, seeds
         self.finished: dict[Path, set[int]] = {}
         self.told: dict[int, str] = {number: job["status"] for number, job in read_jobs(folder).items()}
+        self.began = time.time()
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -86,14 +88,20 @@ class SweepProgress:
             m, mean, std = metric(key), result["mean"]["validation"][key], result["std"]["validation"][key]
             spread = f" ± {m.show(std)}" if std is not None else ""
             count = len(result["seeds"])
+            already = "already finished: " if self._was_finished(number, run) else ""
             text = (
-                f"{self.labels[number] or result['name']}: validation {m.label} {m.show(mean)}{spread}, "
+                f"{self.labels[number] or result['name']}: {already}validation {m.label} {m.show(mean)}{spread}, "
                 f"{count} seed{'s' * (count != 1)} in {seconds:.0f} s"
             )
         if self.bar:
             self.bar.console.print(text, highlight=False, markup=False)
         else:
             log.info(text)
+
+    def _was_finished(self, number: int, run: Path) -> bool:
+        """Whether a job found all its seeds finished when the sweep began."""
+        results = [run / f"seed_{seed}" / "result.json" for seed in self.seeds[number]]
+        return all(path.is_file() and path.stat().st_mtime < self.began for path in results)
 
 
 def _is_finished(run: Path, seed: int) -> bool:

@@ -7,6 +7,7 @@ loop's in Settings. Here stand the options that belong to nobody else, and what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
@@ -14,7 +15,20 @@ from powmix.data.encoders import check_encoder
 from powmix.data.registry import convention_of
 from powmix.data.registry import mistakes as dataset_mistakes
 from powmix.metrics.columns import TASKS, keys
-from powmix.mistakes import RATE, TEXT, Rule, broken, choice, is_count, is_list, is_number, nearest, optional, unknown
+from powmix.mistakes import (
+    RATE,
+    SWITCH,
+    TEXT,
+    Rule,
+    broken,
+    choice,
+    is_count,
+    is_list,
+    is_number,
+    nearest,
+    optional,
+    unknown,
+)
 from powmix.mixing.registry import option_mistakes as mixer_mistakes
 from powmix.models.registry import mistakes as model_mistakes
 from powmix.runs.identity import UNTIL_DECIDED
@@ -66,12 +80,17 @@ SECTIONS = (
     "until",
     "trial",
 )
-TRACKER: dict[str, Rule] = {
-    "name": TEXT,
-    "project": TEXT,
-    "entity": optional(TEXT),
-    "mode": choice("auto", "online", "offline"),
-    "tags": Rule(is_list, "a list"),
+TRACKERS: dict[str, dict[str, Rule]] = {
+    "wandb": {
+        "project": TEXT,
+        "entity": optional(TEXT),
+        "mode": choice("auto", "online", "offline"),
+        "tags": Rule(is_list, "a list"),
+        "weights": SWITCH,
+        "alert": SWITCH,
+    },
+    "tensorboard": {"folder": TEXT},
+    "mlflow": {"uri": TEXT, "experiment": TEXT, "weights": SWITCH},
 }
 
 
@@ -108,7 +127,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[
     if missing or wrong:
         return found
     found += [*unknown(config["until"], UNTIL, "option of until"), *broken(UNTIL, config["until"], "until.")]
-    found += [*dataset_mistakes(config["dataset"]), *_model(config["model"]), *_tracker(config["tracker"])]
+    found += [*dataset_mistakes(config["dataset"]), *_model(config["model"]), *_trackers(config["tracker"])]
     found += [*mixer_mistakes(config["mixer"]), *_training(config)]
     return [*found, *_relations(config, choices)]
 
@@ -134,9 +153,16 @@ def _model(model: Mapping[str, Any]) -> Iterator[str]:
             yield str(error)
 
 
-def _tracker(tracker: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"tracker: {error}" for error in unknown(tracker, TRACKER, "option"))
-    yield from broken(TRACKER, tracker, "tracker.")
+def _trackers(chosen: Mapping[str, Any]) -> Iterator[str]:
+    yield from unknown(chosen, TRACKERS, "tracker")
+    for name in (name for name in chosen if name in TRACKERS):
+        if find_spec(name) is None:
+            yield f"tracker={name} needs the package {name}: pip install 'powmix[{name}]'"
+        if not isinstance(chosen[name], Mapping):
+            yield f"tracker.{name} must be a section, got {chosen[name]!r}"
+            continue
+        yield from unknown(chosen[name], TRACKERS[name], f"option of tracker.{name}")
+        yield from broken(TRACKERS[name], chosen[name], f"tracker.{name}.")
 
 
 def _relations(config: Mapping[str, Any], choices: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from powmix.metrics.columns import columns
 from powmix.mistakes import Parser
 from powmix.runs.collection import read
 from powmix.runs.files import read_json
+from powmix.runs.identity import sweep_tag
 from powmix.runs.records import read_jobs
 from powmix.search.space import key_of
 
@@ -75,7 +76,7 @@ def build_workspace(sweep: dict[str, Any], entity: str, project: str):
         ws.Section(name=name, panels=panels, is_open=True) for name, panels in _sections(sweep).items() if panels
     ]
     runs = ws.RunsetSettings(
-        filters=expr.And(expr.Tags() == sweep["name"]),
+        filters=expr.And(expr.Tags() == sweep_tag(sweep["name"])),
         groupby=[expr.Metric("Group")],
         order=[expr.Ordering(expr.Summary(f"test/{sweep['objective']}"), ascending=True)],
         pinned_columns=[f"summary:test/{name}" for name in sweep["metrics"]],
@@ -85,6 +86,7 @@ def build_workspace(sweep: dict[str, Any], entity: str, project: str):
 
 def _sections(sweep: dict[str, Any]) -> dict[str, list]:
     return {
+        "Paired differences": _paired(),
         "Table: mean and standard deviation over seeds": _table(sweep),
         "Curves over p_mix and n_O": _curves(sweep),
         "Subset range": _subset(sweep),
@@ -92,6 +94,14 @@ def _sections(sweep: dict[str, Any]) -> dict[str, list]:
         "Learning curves": _learning(sweep),
         "How often the attention is undefined": _fallbacks(),
     }
+
+
+def _paired() -> list:
+    """The sweep's own run (tracking/wandb_runs.py): its comparisons paired by seed, its forest plot, its pictures."""
+    import wandb_workspaces.reports.v2 as wr
+
+    pictures = ["pictures/forest", "pictures/comparison"]
+    return [wr.WeavePanelSummaryTable(table_name="comparison"), wr.MediaBrowser(media_keys=pictures)]
 
 
 def _table(sweep: dict[str, Any]) -> list:

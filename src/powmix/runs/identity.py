@@ -93,3 +93,14 @@ def variant(config: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, 
 def short_name(names: Mapping[str, Any]) -> str:
     """A variant in one word: `mosi/mult/powmix`, the ablation behind it where there is one."""
     return "/".join(str(names[key]) for key in ("dataset", "model", "mixer", "ablation") if names[key])
+
+
+LONGEST_TAG = 64
+"""Characters of a tag that W&B takes."""
+
+
+def sweep_tag(name: str) -> str:
+    """The tag that a tracker's run carries for a sweep: its name, of a long one the beginning and a hash."""
+    if len(name) <= LONGEST_TAG:
+        return name
+    return f"{name[: LONGEST_TAG - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -198,6 +198,12 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
+def sweeps_of(before: Mapping[str, Any], now: str | None) -> list[str]:
+    """Every sweep that a run has been part of, the present one last. before: its result so far."""
+    known = [*before.get("sweeps", []), before.get("sweep"), now]
+    return list(dict.fromkeys(name for name in known if name))
+
+
 def finished_variant(folder: Path, seeds: Sequence[int], **told: Any) -> dict[str, Any] | None:
     """A variant's result where it is finished for exactly these seeds and none of them is damaged, else None.
 
@@ -210,6 +216,7 @@ def finished_variant(folder: Path, seeds: Sequence[int], **told: Any) -> dict[st
         return None
     if any(finished_seed(folder / f"seed_{seed}", seed) is None for seed in seeds):
         return None
+    told = told | {"sweeps": sweeps_of(result, told.get("sweep"))}
     if any(result.get(key) != value for key, value in told.items()):
         result |= told
         write_variant(folder, result)

@@ -105,7 +105,9 @@ def _label(trial: FrozenTrial) -> str | None:
 
 
 def _name(trial: FrozenTrial) -> str:
-    values = ", ".join(f"{name}={value}" for name, value in trial.params.items())
+    values = ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.params.items()
+    )
     return ": ".join(part for part in (_label(trial), values or " ".join(trial.user_attrs.get(OVERRIDES, []))) if part)
 
 

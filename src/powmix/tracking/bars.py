@@ -16,8 +16,10 @@ class QuietLines(Listener):
 
     def __init__(self, name: str, metric: str, level: int = logging.INFO):
         self.name, self.metric, self.level = name, metric, level
+        self.begun: set[int] = set()
 
     def on_seed_start(self, seed: int, max_epochs: int) -> None:
+        self.begun.add(seed)
         log.debug("%s seed %d: up to %d epochs", self.name, seed, max_epochs)
 
     def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
@@ -25,9 +27,11 @@ class QuietLines(Listener):
 
     def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
         validation, test = (record[split].get(self.metric, float("nan")) for split in ("validation", "test"))
+        already = "" if seed in self.begun else "already finished: "
         log.log(
-            self.level, "%s seed %d: %s validation %.3f, test %.3f (best of %d epochs: %d; %.0f s)",
-            self.name, seed, self.metric, validation, test, record["epochs"], record["best_epoch"], record["seconds"],
+            self.level, "%s seed %d: %s%s validation %.3f, test %.3f (best of %d epochs: %d; %.0f s)",
+            self.name, seed, already, self.metric, validation, test,
+            record["epochs"], record["best_epoch"], record["seconds"],
         )  # fmt: skip
 
 
@@ -44,6 +48,7 @@ class ProgressBars(QuietLines):
         self.tasks: dict[int, Any] = {}
 
     def on_seed_start(self, seed: int, max_epochs: int) -> None:
+        super().on_seed_start(seed, max_epochs)
         self.progress.start()
         self.tasks[seed] = self.progress.add_task(f"{self.name} seed {seed}", total=max_epochs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -11,6 +11,9 @@ class Listener:
 
     def on_seed_start(self, seed: int, max_epochs: int) -> None:
         """A seed begins or continues."""
+
+    def on_seed_continued(self, seed: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The seed goes on from a checkpoint; `rows` are the epochs that an earlier command trained."""
 
     def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
         """An epoch is safe on disk; `row` is its line of history.csv.

@@ -232,6 +232,8 @@ class Solver:
         try:
             if state := checkpoint.load(self.folder.checkpoint):
                 self._load(state)
+                if self.listener:
+                    self.listener.on_seed_continued(self.seed, self.history)
                 return
         except checkpoint.CorruptCheckpoint as error:
             warnings.warn(f"{error}: seed {self.seed} starts again from its first epoch", stacklevel=2)

@@ -1,0 +1,73 @@
+"""What the terminal says of work that was done before, and of a search at its end."""
+
+import logging
+import os
+
+import pytest
+from report_runs import errors, write_run
+
+from powmix.command.sweep_progress import SweepProgress
+from powmix.runs.identity import sweep_tag
+from powmix.runs.records import write_job, write_sweep
+from powmix.tracking.bars import QuietLines
+from powmix.tracking.sweep_summary import summarise
+from powmix.tracking.trial_table import write_trials
+
+RECORD = {"validation": {"MAE": 0.5}, "test": {"MAE": 0.6}, "epochs": 3, "best_epoch": 2, "seconds": 1.0}
+
+
+@pytest.fixture
+def search(tmp_path):
+    """A search of three trials over p_mix, the second the best, and a fourth that failed."""
+    folder = tmp_path / "sweeps" / "search"
+    write_sweep(folder, name="search", search=True)
+    for number, (p_mix, mean) in enumerate(((0.3, 0.9), (0.58123456, 0.7), (0.9, 0.8), (0.1, None))):
+        told = ["seeds=5", f"mixer.p_mix={p_mix}"]
+        run = mean and write_run(tmp_path, "powmix", errors(mean), config={"mixer.p_mix": p_mix}, overrides=tuple(told))
+        where = run and os.path.relpath(run, folder)
+        write_job(
+            folder / str(number), number=number, overrides=told, status="finished" if run else "failed", run=where
+        )
+    return folder
+
+
+def test_a_search_ends_in_its_trials_by_validation_and_shows_no_test_metric(search):
+    head, first, second, third, last = write_trials(search).splitlines()
+    assert head.split() == ["trial", "validation", "MAE", "std", "seeds", "mixer.p_mix"]
+    assert [line.split()[0] for line in (first, second, third)] == ["1", "2", "0"]
+    assert first.split()[-1] == "0.5812" and float(first.split()[1]) == pytest.approx(0.7, abs=0.05)
+    assert last.startswith("The best trial's test metrics, on demand: powmix-report ")
+    assert "0.58123456" in (search / "trials.csv").read_text()
+
+
+def test_trackers_keep_of_a_search_its_trials_alone(search):
+    kept = summarise(search)
+    assert kept.columns[:2] == ("trial", "validation MAE") and [row[0] for row in kept.rows] == [1, 2, 0]
+    assert not kept.pictures and not kept.sentences
+
+
+def test_a_seed_of_an_earlier_command_is_said_to_be_finished_already(caplog):
+    lines = QuietLines("a/b/c", "MAE")
+    with caplog.at_level(logging.INFO, "powmix"):
+        lines.on_seed_end(7, RECORD)
+        lines.on_seed_start(8, 3)
+        lines.on_seed_end(8, RECORD)
+    assert caplog.messages[0].startswith("a/b/c seed 7: already finished: MAE validation 0.500")
+    assert caplog.messages[1].startswith("a/b/c seed 8: MAE validation 0.500")
+
+
+def test_a_job_whose_seeds_were_finished_before_its_sweep_is_said_to_be_finished_already(tmp_path, caplog):
+    run = write_run(tmp_path, "none", {1111: 0.8})
+    (run / "seed_1111").mkdir()
+    (run / "seed_1111/result.json").write_text('{"status": "finished"}')
+    os.utime(run / "seed_1111/result.json", (1, 1))
+    folder = tmp_path / "sweeps/one"
+    with caplog.at_level(logging.INFO, "powmix"), SweepProgress(folder, ["mixer=none"], [[1111]]):
+        write_job(folder / "0", number=0, overrides=[], status="finished", run=os.path.relpath(run, folder))
+    assert caplog.messages[-1].startswith("mixer=none: already finished: validation MAE 0.800, 1 seed")
+
+
+def test_a_long_sweeps_tag_is_as_long_as_trackers_take_and_its_own():
+    first, second = sweep_tag("x" * 80), sweep_tag("x" * 79 + "y")
+    assert len(first) == len(second) == 64 and first != second
+    assert sweep_tag("table3") == "table3"
