@@ -66,6 +66,7 @@ def _report(options: argparse.Namespace) -> None:
     from powmix.report.comparison import compare
     from powmix.report.figures import entries as listed
     from powmix.report.table import build
+    from powmix.report.verdict import looks
     from powmix.runs import collection
 
     entries = listed.choose(options.figures.split(","))
@@ -73,7 +74,8 @@ def _report(options: argparse.Namespace) -> None:
         _draw_free(entries, options.out or DEFAULT_OUT)
         return
     found = collection.read(options.paths)
-    table = replace(build(found.records, _metric(options.metric, found)), regions=_regions(options.rope, found))
+    table = build(found.records, _metric(options.metric, found), looks(found.sweeps))
+    table = replace(table, regions=_regions(options.rope, found))
     tuned = published.tuned(found.sweeps)
     known = None
     if options.paper or options.paper_file:

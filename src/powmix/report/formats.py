@@ -46,7 +46,7 @@ def markdown(table: Table, published: Published | None = None) -> str:
         parts += [f"## {section.title}", ""]
         for block in section.blocks:
             parts += [f"### {block.title}", "", *_markdown_scores(section, block, published), ""]
-            if any(row.baseline for row in block.rows):
+            if block.compared:
                 parts += ["Difference to no mixing, paired by seed, [95% CI]:", ""]
                 parts += [*_markdown_differences(section, block), ""]
     parts.append("Mean ± standard deviation over seeds (ddof 1). **Best** of its model; ▼ worse than no mixing.")

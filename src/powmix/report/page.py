@@ -154,14 +154,14 @@ def _statistics(table: Table) -> str:
         f"by Holm's method over this page's {table.tests} comparisons (level {ALPHA}). Intervals need {MIN_INTERVAL} "
         f"paired seeds, the t-test {MIN_T}, Wilcoxon {MIN_WILCOXON}; below that the page says “too few”."
     )
-    main = _comparisons(table, lambda m: m.key == table.main.key)
-    others = _comparisons(table, lambda m: m.key != table.main.key)
-    shown = main or "<p>No variant has a baseline (mixer=none) to compare with.</p>"
+    main = _comparisons(table, lambda row, m: m is row.main)
+    others = _comparisons(table, lambda row, m: m is not row.main)
+    shown = main or "<p>Nothing to compare.</p>"
     folded = f"<details><summary>The other metrics</summary>{others}</details>" if others else ""
     return f'<h2 id="statistics">Against no mixing</h2><p class="soft">{explained}</p>{shown}{folded}'
 
 
-def _comparisons(table: Table, wanted: Callable[[Metric], bool]) -> str:
+def _comparisons(table: Table, wanted: Callable[[Row, Metric], bool]) -> str:
     names = ("Δ", "95% CI (t)", "95% CI (bootstrap)", "better on", "P(improve)", "p (t)", "p (Wilcoxon)")
     head = "<th>Variant</th><th>Metric</th>" + "".join(f"<th>{name}</th>" for name in names)
     rows = [
@@ -170,7 +170,7 @@ def _comparisons(table: Table, wanted: Callable[[Metric], bool]) -> str:
         for block in section.blocks
         for row in block.rows
         for m in section.columns
-        if wanted(m) and m.key in row.cells and row.cells[m.key].comparison
+        if wanted(row, m) and m.key in row.cells and row.cells[m.key].comparison
     ]
     return _table(head, "\n".join(rows)) if rows else ""
 

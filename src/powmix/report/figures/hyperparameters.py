@@ -82,7 +82,7 @@ def panels_of(table: Table, option: str) -> Panels:
             rows = {row.record.signature: row for row in block.rows}
             for row in block.rows:
                 options = row.record.mixing_options()
-                if row.record.mixer == "powmix" and option in options and table.main.key in row.cells:
+                if row.record.mixer == "powmix" and option in options and row.main.key in row.cells:
                     groups[_others(row.record, options, option)].setdefault(_hashable(options[option]), row.record)
             for members in groups.values():
                 if len(members) > 1:
@@ -95,7 +95,7 @@ def panels_of(table: Table, option: str) -> Panels:
 def fractions_of(table: Table) -> Panels:
     """{title: series}, one per variant that was trained on at least two fractions of the data."""
     groups: dict[tuple, dict[float, Record]] = defaultdict(dict)
-    for r in (row.record for row in table.rows if table.main.key in row.cells):
+    for r in (row.record for row in table.rows if row.main.key in row.cells):
         alike = tuple(sorted((k, v) for k, v in labels.settings(r).items() if k != "dataset.fraction"))
         groups[(r.dataset, r.model, r.protocol, r.mixer, r.ablation or "", alike)].setdefault(fraction(r), r)
     found: dict[str, list[dict[float, Record]]] = defaultdict(list)
