@@ -143,7 +143,7 @@ def _draw(table: "Table | None", entries: Sequence, out: Path) -> tuple[list[tup
         if figure is None:
             skipped.append(entry)
             continue
-        svg, _ = style.save(figure, out if entry.name == "comparison" else out / "figures", entry.name)
+        svg, *_ = style.save(figure, out if entry.name == "comparison" else out / "figures", entry.name)
         drawn.append((entry.name, entry.title, style.inline(svg.read_text("utf-8"), entry.title)))
     return drawn, skipped
 

@@ -29,13 +29,11 @@ class Folded(Record):
 
     def analysis(self, name: str) -> list[dict[str, Any]]:
         """The rows of all folds; `seed` is (fold, seed)."""
-        return [
-            {**row, "seed": (fold, row["seed"])} for fold, one in self.folds.items() for row in one.analysis(name)
-        ]
+        return [{**row, "seed": (fold, row["seed"])} for fold, one in self.folds.items() for row in one.analysis(name)]
 
 
 def joined(records: Sequence[Record]) -> list[Record]:
-    """The records with all folds of a variant as one, in the place of the first; without folds they stay as they are."""
+    """The records with all folds of a variant as one, in the place of the first; without folds unchanged."""
     groups: dict[Any, list[Record]] = defaultdict(list)
     for record in records:
         groups[_variant(record) if record.option("dataset.folds") else id(record)].append(record)

@@ -105,17 +105,19 @@ def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
     keys = sorted({key for one in settings for key in one})
     varying = [key for key in keys if len({one.get(key) for one in settings}) > 1]
     short = {key: _rounded({one[key] for one in settings if key in one}) for key in varying}
-    return [", ".join(f"{k.removeprefix('mixer.')}={short[k][one[k]]}" for k in varying if k in one) for one in settings]
+    return [
+        ", ".join(f"{k.removeprefix('mixer.')}={short[k][one[k]]}" for k in varying if k in one) for one in settings
+    ]
 
 
 def _rounded(values: Collection[str]) -> dict[str, str]:
     """{value: the same with as few digits, three at least, as keep all values apart}."""
     for digits in range(3, 17):
-        found = {text: _DECIMAL.sub(lambda number: _shorter(number[0], digits), text) for text in values}
+        found = {text: _shortened(text, digits) for text in values}
         if len(set(found.values())) == len(found):
             return found
     return {text: text for text in values}
 
 
-def _shorter(number: str, digits: int) -> str:
-    return min(number, f"{float(number):.{digits}g}", key=len)
+def _shortened(text: str, digits: int) -> str:
+    return _DECIMAL.sub(lambda number: min(number[0], f"{float(number[0]):.{digits}g}", key=len), text)

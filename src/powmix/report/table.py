@@ -123,8 +123,11 @@ class Table:
         """The metrics that figures draw side by side, as far as the run has them; the one that was asked for alone."""
         has = record.seeds[0].test
         shown = tuple(metric(key) for key in DRAWN[convention(has)] if key in has)
-        main = next(row.main for row in self.rows if row.record is record)
-        return (main,) if self.asked or not shown else shown
+        return (self.main_of(record),) if self.asked or not shown else shown
+
+    def main_of(self, record: Record) -> Metric:
+        """The metric of summaries of its section."""
+        return next(row.main for row in self.rows if row.record is record)
 
     @property
     def rows(self) -> list[Row]:
