@@ -52,6 +52,11 @@ def keys(record: Record) -> list[Key]:
     return [seed.seed for seed in record.seeds]
 
 
+def named(key: Key) -> str:
+    """`1111`, or `fold 0: 1111`."""
+    return f"fold {key[0]}: {key[1]}" if isinstance(key, tuple) else str(key)
+
+
 def by_seed(values: Mapping[Key, float]) -> dict[int, float]:
     """{seed: value}, the mean over its folds."""
     found: dict[int, list[float]] = defaultdict(list)

@@ -9,6 +9,7 @@ from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import ALPHA, MIN_VERDICT
 from powmix.report import lines as printed
 from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
+from powmix.report.folds import Folded, parts
 from powmix.report.lines import Line, Text
 from powmix.report.paper_tables import PaperTable
 from powmix.report.published import Published
@@ -19,7 +20,7 @@ ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 LATEX_HEAD = "% \\usepackage{booktabs,tabularx,graphicx,amssymb}\n"
 LATEX_ROWS = 40
 """Of a page."""
-IDENTITY = ("dataset", "model", "protocol", "task", "mixer", "ablation", "label", "status", "n", "seeds")
+IDENTITY = ("dataset", "model", "protocol", "task", "mixer", "ablation", "label", "status", "n", "folds", "seeds")
 
 
 def wide_csv(table: Table) -> str:
@@ -45,17 +46,21 @@ def statistics_csv(table: Table) -> str:
 
 def markdown(table: Table, published: Published | None = None) -> str:
     """Scores and, below them, differences to the baseline in every metric."""
-    parts = []
-    for section in table.sections:
-        parts += [f"## {section.title}", ""]
-        for block in section.blocks:
-            parts += [f"### {block.title}", "", *_markdown_scores(section, block, published), ""]
-            if block.compared:
-                parts += ["Difference to no mixing, paired by seed, [95% CI]:", ""]
-                parts += [*_markdown_differences(section, block), ""]
-    parts.append("Mean ± standard deviation over seeds (ddof 1). **Best** of its model; ▼ worse than no mixing.")
-    parts += [f"- {note}" for note in table.notes]
-    return "\n".join(parts) + "\n"
+    written = [line for section in table.sections for line in markdown_section(section, published)]
+    written.append("Mean ± standard deviation over seeds (ddof 1). **Best** of its model; ▼ worse than no mixing.")
+    written += [f"- {note}" for note in table.notes]
+    return "\n".join(written) + "\n"
+
+
+def markdown_section(section: Section, published: Published | None = None) -> list[str]:
+    """One dataset's lines."""
+    written = [f"## {section.title}", ""]
+    for block in section.blocks:
+        written += [f"### {block.title}", "", *_markdown_scores(section, block, published), ""]
+        if block.compared:
+            written += ["Difference to no mixing, paired by seed, [95% CI]:", ""]
+            written += [*_markdown_differences(section, block), ""]
+    return written
 
 
 def latex(table: Table, published: Published | None = None) -> str:
@@ -70,12 +75,12 @@ def latex(table: Table, published: Published | None = None) -> str:
 def markdown_paper(table: PaperTable) -> str:
     """A published table with ours beside it, all datasets in one row."""
     columns = [f"{group.title} {m.label} {m.arrow}" for group in table.groups for m in group.columns]
-    parts = [f"## {table.title}", "", _markdown_row([*table.heads, *columns])]
-    parts.append("|" + ":---|" * len(table.heads) + "---:|" * len(columns))
+    written = [f"## {table.title}", "", _markdown_row([*table.heads, *columns])]
+    written.append("|" + ":---|" * len(table.heads) + "---:|" * len(columns))
     for line in (line for block in table.blocks for line in block):
         heads = line.heads if line.kind == "published" or table.own else (f"*{line.heads[0]}*", *line.heads[1:])
-        parts.append(_markdown_row([*heads, *map(_markdown_cell, line.texts(table.groups))]))
-    return "\n".join([*parts, "", table.note]) + "\n"
+        written.append(_markdown_row([*heads, *map(_markdown_cell, line.texts(table.groups))]))
+    return "\n".join([*written, "", table.note]) + "\n"
 
 
 def markdown_claims(claims: Sequence[Checked]) -> str:
@@ -124,16 +129,18 @@ def escape_latex(text: str) -> str:
 def _identity(row: Row) -> dict[str, Any]:
     record = row.record
     found = {name: getattr(record, name, None) for name in IDENTITY}
-    return {**found, "label": row.label, "n": len(row.seeds), "seeds": " ".join(map(str, row.seeds))}
+    over = len(parts(row.record)) if isinstance(row.record, Folded) else ""
+    seeds = " ".join("/".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in row.seeds)
+    return {**found, "label": row.label, "n": len(row.seeds), "folds": over, "seeds": seeds}
 
 
 def _source(row: Row) -> dict[str, Any]:
     record = row.record
     return {
-        "signature": record.signature,
+        "signature": " ".join(one.signature for one in parts(record)),
         "git": record.provenance.get("git") or "",
         "command": record.command,
-        "folder": str(record.folder),
+        "folder": " ".join(str(one.folder) for one in parts(record)),
         "notes": "; ".join(row.notes),
     }
 
