@@ -26,7 +26,7 @@ def sheet(folder: Path) -> Image.Image:
     made.paste(scaled[0], (0, 0))
     for i, one in enumerate(scaled[1:]):
         made.paste(one, (i * (WIDTH - BESIDE), scaled[0].height + 20))
-    return made.quantize(64)
+    return made.quantize(128, Image.Quantize.FASTOCTREE)
 
 
 if __name__ == "__main__":
