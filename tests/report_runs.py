@@ -61,7 +61,7 @@ def write_run(
     options |= {"seeds": list(scores), "outputs": str(root)}
     for path, value in (config or {}).items():
         section, _, key = path.partition(".")
-        options[section][key] = value
+        options |= {section: options[section] | {key: value} if key else value}
     folder = root / "runs" / signature(options)
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, options)
@@ -206,7 +206,7 @@ def write_analyses(run: Path, errors: dict[int, float], keys=MOSI, repetitions: 
 
 
 def write_studies(root: Path) -> list[Path]:
-    """Variants over subset ranges, n_O, p_mix and fractions of the data, with analyses on two of them."""
+    """Variants over subset ranges, n_O, p_mix, fractions of the data, sources of variance; two with analyses."""
     runs = []
     for shift, (mixer, mean) in enumerate((("none", 0.86), ("powmix", 0.82))):
         for i, fraction in enumerate((0.1, 0.2, 0.5, 1.0)):
@@ -227,6 +227,9 @@ def write_studies(root: Path) -> list[Path]:
             found = errors(0.83 + 0.003 * abs(i - 3), shift=i)
             override = f"mixer.{option}={value}"
             runs.append(write_run(root, "powmix", found, config={f"mixer.{option}": value}, overrides=(override,)))
+    for i, source in enumerate(("split", "init")):
+        for mixer, mean in (("none", 0.86), ("powmix", 0.82)):
+            runs.append(write_run(root, mixer, errors(mean, shift=i), config={"vary": [source]}))
     return runs
 
 

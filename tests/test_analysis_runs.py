@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from analysis_runs import BERT, MULT, SMALL, train
+from trained_runs import forgetting, on_lab
 
 from powmix import analysis
 from powmix.analysis import catalogue
@@ -294,3 +295,16 @@ def test_on_real_mosi_no_damage_gives_the_runs_own_metrics_and_a_moved_file_is_f
     for rows in found.values():
         assert all(metrics_of(row) == own_metrics(folder)[1] for row in rows if row["p"] == 0)
         assert torch.isfinite(torch.tensor([row["MAE"] for row in rows])).all()
+
+
+def test_code_of_a_users_own_is_loaded_from_where_the_run_had_it_or_from_where_it_is_now(tmp_path, capsys):
+    with forgetting() as forget:
+        run = on_lab(tmp_path)
+        forget()
+        assert main(["regularity", str(run)]) == 0
+        assert f"plugin {tmp_path / 'lab_of_use.py'}" in capsys.readouterr().err
+        forget()
+        moved = (tmp_path / "lab_of_use.py").rename(tmp_path / "runs/lab_of_use.py")
+        assert main(["regularity", str(run), "--force"]) == 2
+        assert "lab_of_use.py is not there any more: name it where it is" in capsys.readouterr().err
+        assert main(["regularity", str(run), "--force", "--plugins", str(moved)]) == 0

@@ -260,6 +260,27 @@ def test_a_killed_run_continues_to_the_same_numbers(powmix, tmp_path, farewell):
     assert continued["seeds"][0]["epochs"] == whole["seeds"][0]["epochs"]
 
 
+IMPORTED = """
+import sys
+from powmix.__main__ import main
+sys.argv[0] = "powmix"
+main()
+print("imported:", *(name for name in ("torch", "torch._dynamo", "scipy.stats", "transformers") if name in sys.modules))
+"""
+
+
+def test_a_short_run_imports_no_compiler_and_a_finished_one_no_torch(tmp_path):
+    words = ["seeds=1", "trainer.max_epochs=1", "dataset.sizes={train: 40, valid: 20, test: 20}"]
+
+    def imported() -> list[str]:
+        shown = subprocess.run([sys.executable, "-c", IMPORTED, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert shown.returncode == 0, shown.stderr
+        return shown.stdout.splitlines()[-1].split()[1:]
+
+    assert imported() == ["torch"]
+    assert imported() == []
+
+
 def test_a_result_worse_than_a_constant_says_so_once(powmix, capsys):
     """A step of this size throws the weights away; one that learns has nothing to say."""
     where = powmix(*TINY, "seeds=1", "optimizer.learning_rate=1e4", "mixer=none")

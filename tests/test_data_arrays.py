@@ -1,7 +1,9 @@
 """Anyone's arrays: what each key becomes, how a dataset is split, what is refused, and that it trains."""
 
+import io
 import json
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from powmix.__main__ import main
 from powmix.data import load
+from powmix.data.array_files import read
 from powmix.data.assembling import assemble
 from powmix.data.registry import defaults, mistakes, task_of
 from powmix.runs.identity import source
@@ -107,6 +110,67 @@ def test_pickled_objects_are_not_read(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array([{"a": 1}], dtype=object), target=CLASSES)
     with pytest.raises(ValueError, match=r"x\.npz: .*allow_pickle"):
         load({**defaults("arrays"), "path": str(tmp_path / "x.npz")}, ("*",))
+
+
+def header(shape, descr="<f8"):
+    """A .npy header alone, whatever follows it."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def zipped(path, content, **more):
+    with zipfile.ZipFile(path, "w", **more) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (header((1_250_000_000,)) + bytes(80), r"a: its header claims 10000000000 bytes .* the file has 80"),
+        (header((2**62, 2**62)) + bytes(80), "a: its header claims 170141183460469231731687303715884105728"),
+        (header((-1, 5)) + bytes(80), r"a: its header claims -40 bytes"),
+        (header((1,), "|O") + bytes(80), "a: holds Python objects, which are not read"),
+        (b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 70000, "a: no header of a plain array"),
+        (b"hello", "a: no header of a plain array"),
+        (b"", "a: no header of a plain array"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_a_file_that_claims_what_it_has_not_is_refused_before_memory_is_set_aside(tmp_path, data, message, kind):
+    path = tmp_path / ("x.npz" if kind == "npz" else "x")
+    if kind == "npz":
+        zipped(path, {"a.npy": data})
+    else:
+        path.mkdir()
+        (path / "a.npy").write_bytes(data)
+    with pytest.raises(ValueError, match=message) as error:
+        load({**defaults("arrays"), "path": str(path)}, ("*",))
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused_before_it_is_unpacked(tmp_path):
+    zeros = header((40_000_000,)) + bytes(320_000_000)
+    zipped(tmp_path / "x.npz", {"a.npy": zeros}, compression=zipfile.ZIP_DEFLATED)
+    assert (tmp_path / "x.npz").stat().st_size < 500_000
+    with pytest.raises(ValueError, match=r"x\.npz: expected at most 268435456 bytes of arrays, got 320000"):
+        load({**defaults("arrays"), "path": str(tmp_path / "x.npz")}, ("*",))
+
+
+def test_a_damaged_archive_is_refused_in_one_line_or_read_as_it_was(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", a=RNG.normal(size=(N, 50)), target=CLASSES)
+    whole, own = (tmp_path / "x.npz").read_bytes(), read(str(tmp_path / "x.npz"))
+    refused = 0
+    for place in range(0, len(whole), 331):
+        (tmp_path / "y.npz").write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+        try:
+            found = read(str(tmp_path / "y.npz"))
+        except ValueError as error:
+            refused += str(error).startswith(f"{tmp_path / 'y.npz'}: ") and "\n" not in str(error)
+        else:
+            refused += all((value == own[name]).all() for name, value in found.items())
+    assert refused == len(range(0, len(whole), 331)) > 50
 
 
 # --- splits -----------------------------------------------------------------------------------------------------------

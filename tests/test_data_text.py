@@ -48,7 +48,7 @@ def test_features_are_last_hidden_states_of_every_step(tmp_path, tiny_bert):
 def test_features_are_computed_once_and_again_for_another_encoder(tmp_path, tiny_bert, monkeypatch):
     path = write(tmp_path / "f.pkl", content(text=False))
     first = load({"name": "mosi", "path": str(path), "text_encoder": str(tiny_bert)}, NEEDS)
-    monkeypatch.setattr(text, "_frozen", lambda weights: pytest.fail("encoded again"))
+    monkeypatch.setattr(text, "frozen", lambda weights: pytest.fail("encoded again"))
     again = load({"name": "mosi", "path": str(path), "text_encoder": str(tiny_bert)}, ("text",))
     assert torch.equal(first.train.features["text"], again.train.features["text"])
     identity = encoder_identity(tiny_bert)

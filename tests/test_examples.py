@@ -40,6 +40,13 @@ def test_an_example_runs_and_learns(tmp_path, name, arguments, mixers, model):
         assert all(one["mean"]["test"]["AUROC"] > 0.6 for one in found)
 
 
+def test_the_mixer_alone_learns_in_a_plain_loop(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "plain_loop.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240)
+    assert float(done.stdout.split()[0]) > 0.6, "the four classes are equally frequent"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_short(path):
     assert len(path.read_text().splitlines()) <= 60

@@ -6,13 +6,21 @@ from hypothesis import given, settings
 from mixing_cases import batch, families, modalities, seeded, seeds, sizes
 from scipy import stats
 
-from powmix import CMixup, ManifoldMixup, ModalityDropout, MultiMix, PowMix, RegMixup
+from powmix import BMM, CMixup, ManifoldMixup, ModalityDropout, MSMix, MultiMix, PowMix, RegMixup
 from powmix.mixing.convex import Pairs
 from powmix.mixing.powmix import Factors
 
 LIKELY = 1e-4
 properties = settings(max_examples=40, deadline=None, derandomize=True)
-MIXERS = [MultiMix(n_out=24), ManifoldMixup(), CMixup(), RegMixup()]
+ALIKE = [MultiMix(n_out=24), ManifoldMixup(), CMixup(), RegMixup()]
+"""They mix all modalities by one matrix."""
+MIXERS = [*ALIKE, MSMix(), BMM()]
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    for mixer in MIXERS:
+        mixer.memory.clear()
 
 
 @properties
@@ -29,7 +37,10 @@ def test_every_mixer_makes_convex_combinations(size, count, family, seed):
             assert (weights_RB >= 0).all()
             torch.testing.assert_close(weights_RB.sum(1), torch.ones(len(weights_RB)))
             torch.testing.assert_close(mixed.hidden[name], weights_RB @ hidden[name])
-        torch.testing.assert_close(mixed.target, next(iter(mixed.weights.values())) @ target)
+        own_MR1 = torch.stack([weights_RB @ target for weights_RB in mixed.weights.values()])
+        torch.testing.assert_close(mixed.target, own_MR1.mean(0))
+        if mixer in ALIKE:
+            torch.testing.assert_close(mixed.target, own_MR1[0])
 
 
 @pytest.mark.parametrize("mixer", [*MIXERS, PowMix(n_out=8), ModalityDropout()], ids=lambda mixer: type(mixer).__name__)
@@ -46,6 +57,38 @@ def test_every_mixer_takes_sequences_half_precision_and_any_target(mixer, shape)
         "text": ((rows, 5, 3), torch.bfloat16),
         "audio": ((rows, 5, 2), torch.bfloat16),
     }
+
+
+@pytest.mark.parametrize(
+    "mixer",
+    [*MIXERS, PowMix(n_out=40), PowMix(n_out=8, combine="add"), ModalityDropout(), PowMix(p_mix=0)],
+    ids=lambda mixer: f"{type(mixer).__name__}-{mixer.p_mix:g}",
+)
+@pytest.mark.parametrize("size", [2, 3, 16])
+def test_a_mixed_step_is_real_where_any_source_is_and_only_there(mixer, size):
+    lengths = {
+        name: torch.randint(1, 8, (size,), generator=seeded(seed)) for seed, name in enumerate(("text", "audio"))
+    }
+    real = {name: torch.arange(7) < length_B[:, None] for name, length_B in lengths.items()}
+    hidden = {name: real_BL[..., None] * torch.rand(size, 7, 3).add(0.1) for name, real_BL in real.items()}
+    mixed = mixer(hidden, torch.rand(size, 1), generator=seeded(3))
+    for name, real_BL in real.items():
+        weights_RB = torch.eye(size) if mixed.weights is None else mixed.weights[name]
+        by_hand = [real_BL[row > 0].any(0) for row in weights_RB]
+        assert torch.equal(mixed.mask(name, real_BL), torch.stack(by_hand))
+        if not isinstance(mixer, ModalityDropout):
+            assert torch.equal(mixed.mask(name, real_BL), mixed.hidden[name].abs().sum(-1) > 0)
+        longest = [int(lengths[name][row > 0].max()) for row in weights_RB]
+        assert mixed.mask(name, real_BL).sum(1).tolist() == longest
+
+
+def test_a_mask_that_is_not_the_minibatchs_is_refused():
+    mixed = PowMix(n_out=8)({"text": torch.rand(4, 5, 2)}, torch.rand(4), generator=seeded(0))
+    with pytest.raises(ValueError, match=r"name must be one of text, got 'txt' \(did you mean text\?\)"):
+        mixed.mask("txt", torch.ones(4, 5, dtype=torch.bool))
+    for wrong in (torch.ones(8, 5, dtype=torch.bool), torch.ones(4, 5), torch.ones(4, dtype=torch.bool)):
+        with pytest.raises(ValueError, match=r"real must be \(4, L\) bool, got \("):
+            mixed.mask("text", wrong)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import torch
 from mixing_cases import batch, seeded
 from scipy import integrate, stats
 
-from powmix import MultiMix, PowMix
+from powmix import BMM, MSMix, MultiMix, PowMix
+from powmix.mixing.b_mm import Partners
+from powmix.mixing.ms_mix import Order, similarity
 from powmix.mixing.powmix import Factors, rate
 
 LIKELY = 1e-4
@@ -194,3 +196,70 @@ def test_multimix_rows_are_dirichlet():
     mixed = MultiMix(n_out=20_000, alpha=1.5)(hidden, target, generator=seeded(0))
     assert stats.kstest(mixed.weights["m0"][:, 3], stats.beta(1.5, 1.5 * 7).cdf).pvalue > LIKELY
     assert mixed.weights["m0"] is not None and torch.equal(mixed.weights["m0"], mixed.weights["m2"])
+
+
+def pairs_of(mixed, size):
+    """The two examples of each mixed row, after the clean rows."""
+    rows = mixed.weights["m0"][size:]
+    assert torch.equal((rows > 0).sum(1), torch.full((len(rows),), 2))
+    return [tuple(row.nonzero().flatten().tolist()) for row in rows]
+
+
+def test_ms_mix_draws_different_pairs_uniformly_from_the_similar_ones():
+    hidden, target = batch(6)
+    scores = similarity([h.float() for h in hidden.values()])
+    upper = torch.ones(6, 6).triu(1) > 0
+    scaled = (scores - scores[upper].min()) / (scores[upper].max() - scores[upper].min())
+    similar = [tuple(pair) for pair in ((scaled > 0.3) & upper).nonzero().tolist()]
+    seen = dict.fromkeys(similar, 0)
+    for seed in range(3000):
+        pairs = pairs_of(MSMix(threshold=0.3)(hidden, target, generator=seeded(seed)), 6)
+        assert len(set(pairs)) == 6 < len(similar)
+        for pair in pairs:
+            seen[pair] += 1
+    drawn = list(seen.values())
+    assert all(stats.binomtest(count, 3000, 6 / len(similar)).pvalue > LIKELY for count in drawn)
+
+
+def test_where_few_pairs_are_similar_ms_mix_takes_the_most_similar_of_the_others():
+    hidden, target = batch(6)
+    scores = similarity([h.float() for h in hidden.values()])
+    best = torch.where(torch.ones(6, 6).triu(1) > 0, scores, -torch.inf).flatten().topk(6).indices
+    expected = {(int(index) // 6, int(index) % 6) for index in best}
+    for seed in range(20):
+        assert set(pairs_of(MSMix(threshold=1.0)(hidden, target, generator=seeded(seed)), 6)) == expected
+    assert [len(MSMix()(*batch(size), generator=seeded(0)).target) - size for size in (2, 3, 4)] == [1, 3, 4]
+
+
+def test_ms_mix_gives_the_more_intense_example_the_larger_part_of_a_modality():
+    hidden = {"text": torch.tensor([[3.0, 0.0], [1.0, 0.0]]), "audio": torch.tensor([[0.0], [0.0]])}
+    order = Order(torch.rand(2, 2), torch.tensor([0.5, 0.9]))
+    mixed = MSMix().apply(order, hidden, torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(mixed.weights["text"][2:], torch.tensor([[0.625, 0.375]]))
+    torch.testing.assert_close(mixed.weights["audio"][2:], torch.tensor([[0.5, 0.5]]))
+    torch.testing.assert_close(mixed.target[2], torch.tensor(0.5625))
+    torch.testing.assert_close(mixed.row_weight, torch.tensor([0.25, 0.25, 0.5]))
+
+
+def test_b_mm_with_equal_shares_is_mixup_by_one_lambda():
+    hidden, target = batch(2000)
+    drawn = BMM(alpha=0.7).draw(hidden, target, seeded(0))
+    assert torch.equal(drawn.partner_B.sort().values, torch.arange(2000))
+    assert stats.kstest(drawn.lam_B, stats.beta(0.7, 0.7).cdf).pvalue > LIKELY
+    hidden, target = batch(8)
+    drawn = Partners(torch.arange(8).roll(1), torch.linspace(0, 1, 8), torch.full((3,), 1 / 3))
+    mixed = BMM().apply(drawn, hidden, target)
+    own_B1 = torch.maximum(drawn.lam_B, 1 - drawn.lam_B)[:, None]
+    for name, h in hidden.items():
+        torch.testing.assert_close(mixed.hidden[name], own_B1 * h + (1 - own_B1) * h.roll(1, 0))
+    torch.testing.assert_close(mixed.target, own_B1 * target + (1 - own_B1) * target.roll(1, 0))
+
+
+def test_b_mm_mixes_the_modality_that_explains_the_target_and_leaves_the_others_clean():
+    mixer, source = BMM(), seeded(0)
+    for _ in range(60):
+        hidden = {"tells": torch.randn(32, 4, generator=source), "noise": torch.randn(32, 4, generator=source)}
+        mixed = mixer(hidden, hidden["tells"][:, :1].clone(), generator=source)
+    part = {name: 1 - weights.diagonal() for name, weights in mixed.weights.items()}
+    assert part["tells"].mean() > 0.3 and part["noise"].mean() < 0.02
+    assert part["tells"].max() <= 0.5

@@ -7,12 +7,14 @@ import sys
 
 import pytest
 import torch
+import yaml
 from mixing_cases import batch, seeded
 
 import powmix
 from powmix import Mixer, MultiMix, NoMixer, PowMix, mixing
 from powmix.mixing import MIXERS, build, clean, defaults
 from powmix.mixing.options import RULES, mistakes
+from powmix.places import CONF
 
 
 def test_the_coin_mixes_a_minibatch_with_probability_p_mix():
@@ -53,6 +55,17 @@ def test_every_mixer_is_built_from_its_defaults_and_lists_them(name):
     assert isinstance(mixer, Mixer)
     assert {option: getattr(mixer, option) for option in defaults(name)} == defaults(name)
     assert set(defaults(name)) <= set(RULES)
+
+
+def test_every_mixer_has_a_configuration_of_its_own_defaults_but_for_how_often_it_mixes():
+    found = {path.stem: yaml.safe_load(path.read_text()) for path in (CONF / "mixer").glob("*.yaml")}
+    assert set(found) >= set(MIXERS)
+    for name in MIXERS:
+        section = found[name]
+        assert section.pop("name") == name
+        written = {option: getattr(build(name, section), option) for option in section if option != "p_mix"}
+        assert written == {option: getattr(build(name, {}), option) for option in written}
+        assert set(defaults(name)) - set(section) <= {"eps"}
 
 
 def test_lists_from_a_configuration_become_ranges():

@@ -13,7 +13,7 @@ from powmix.metrics.columns import metric
 from powmix.metrics.statistics import student_interval
 from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS
-from powmix.report import analyses, page
+from powmix.report import analyses, atlas, page
 from powmix.report.__main__ import main
 from powmix.report.figures import (
     architectures,
@@ -260,7 +260,7 @@ def test_mixed_points_lie_in_the_hull_and_pairs_on_segments():
 
 def test_a_forest_plot_has_a_panel_per_mixer_in_its_colour_and_a_row_per_task():
     gains = {"utd": 4.0, "digits": 0.5, "mosi": -1.0, "htad": 1.5}
-    found = {task: forest.Effect(gain, (gain - 1, gain + 1), 0.5, 20) for task, gain in gains.items()}
+    found = {task: atlas.Effect(gain, (gain - 1, gain + 1), 0.5, 20) for task, gain in gains.items()}
     two = {task: found[task] for task in ("utd", "mosi")}
     figure = forest.draw({"multimix": found, "powmix": found, "none_yet": two}, "gain in accuracy, points")
     first, second, few = figure.axes

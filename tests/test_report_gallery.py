@@ -31,8 +31,11 @@ def test_every_table_and_figure_preset_has_an_exhibit(gallery):
     assert set(SHOWN) <= {exhibit.sweep for exhibit in gallery.EXHIBITS} <= PRESETS
 
 
-def test_every_figure_is_drawn_but_that_of_a_search(gallery):
-    assert {exhibit.figure for exhibit in gallery.EXHIBITS} == {entry.name for entry in ENTRIES} - {"p_mix"}
+def test_every_figure_is_drawn_but_that_of_a_search_and_those_of_the_atlas(gallery):
+    elsewhere = {"p_mix", "forest", "variance"}
+    assert {exhibit.figure for exhibit in gallery.EXHIBITS} == {entry.name for entry in ENTRIES} - elsewhere
+    atlas = (ROOT / "docs/atlas.md").read_text("utf-8")
+    assert "![" in atlas and all(name in atlas for name in ("--figures forest", "--figures variance"))
 
 
 @pytest.mark.parametrize("name", SHOWN)

@@ -203,6 +203,29 @@ def test_without_checkpoints_nothing_but_the_end_is_kept(whole, tmp_path):
     assert science(tiny_train(tmp_path, checkpoint=False)) == science(whole[0])
 
 
+def test_checkpoints_that_cost_more_than_they_save_are_left_out_and_nothing_changes(whole, tmp_path, monkeypatch):
+    clock, saved, save = [0.0], [], checkpoint.save
+
+    def slow(path, state):
+        saved.append(len(json.loads(state["history"])))
+        clock[0] += 0.1  # as two epochs' share
+        save(path, state)
+
+    def epoch(self, seed, row):
+        clock[0] += 1.0
+        if row["epoch"] == 4:
+            raise RuntimeError
+
+    monkeypatch.setattr("powmix.training.solver.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(checkpoint, "save", slow)
+    monkeypatch.setattr(Watcher, "on_epoch", epoch)
+    with pytest.raises(RuntimeError):
+        tiny_train(tmp_path, listener=Watcher(), checkpoint="auto")
+    assert saved == [1, 3]
+    assert science(tiny_train(tmp_path, checkpoint="auto")) == science(whole[0])
+    assert saved[2] == 4
+
+
 def test_powmix_on_a_real_model_resumes_bit_for_bit_and_equals_the_baseline_at_p_mix_zero(tmp_path):
     from powmix import data, models
     from powmix.mixing.registry import build

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from powmix.data.splits import Splits as Splits
     from powmix.metrics.losses import register_loss as register_loss
     from powmix.metrics.registry import register_metric as register_metric
+    from powmix.mixing import BMM as BMM
     from powmix.mixing import CMixup as CMixup
     from powmix.mixing import ManifoldMixup as ManifoldMixup
     from powmix.mixing import Mixed as Mixed
     from powmix.mixing import Mixer as Mixer
     from powmix.mixing import ModalityDropout as ModalityDropout
+    from powmix.mixing import MSMix as MSMix
     from powmix.mixing import MultiMix as MultiMix
     from powmix.mixing import NoMixer as NoMixer
     from powmix.mixing import PowMix as PowMix
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from powmix.plugins import register_dataset as register_dataset
     from powmix.plugins import register_mixer as register_mixer
     from powmix.plugins import register_model as register_model
+    from powmix.use.trained import load as load
 
 __version__ = "0.1.0"
 
@@ -37,6 +40,7 @@ HOMES = {
     "main": ("powmix.__main__", "lab"),
     **{name: ("powmix.data.splits", name) for name in ("Batch", "Splits")},
     **{name: ("powmix.models.base", name) for name in ("FusionModel", "Inputs")},
+    "load": ("powmix.use.trained", "load"),
     "register_loss": ("powmix.metrics.losses", "register_loss"),
     "register_metric": ("powmix.metrics.registry", "register_metric"),
     **{f"register_{kind}": ("powmix.plugins", f"register_{kind}") for kind in ("dataset", "mixer", "model")},

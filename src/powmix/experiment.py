@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,16 +130,19 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     result["objective_metric"] = made.settings.objective
     result["direction"] = direction(made.settings.objective)
     result["variant"] = {**result["variant"], "task": made.splits.task}
-    result["provenance"] = provenance(str(made.splits.train.target.device), _facts(made.splits), _plugins())
-    _warn_of_other_code(folder, result["provenance"]["plugins"])
+    result["provenance"] = provenance(str(made.splits.train.target.device), _facts(made.splits), plugins.sources())
+    plugins.warn_of_change((read_json(folder / "result.json") or {}).get("provenance", {}).get("plugins", {}))
 
     def place(seed: int) -> Path:
         return folder / f"seed_{seed}"
 
+    settings = made.settings
+    if settings.checkpoint == "auto" and (extra or config["tracker"]["name"] != "none"):
+        settings = replace(settings, checkpoint=True)  # so that nobody is told of an epoch twice
     with listening([*extra, *chosen(config, result, folder)]) as listener:
         try:
             result["seeds"] = train_seeds(
-                made.build, made.splits_of, made.mixer, made.settings, config["seeds"], place, listener
+                made.build, made.splits_of, made.mixer, settings, config["seeds"], place, listener
             )
             reached = spread(result["seeds"])["mean"]["test"][made.settings.objective]
             if note := worse_than_a_constant(made.splits, made.settings.task, made.settings.objective, reached):
@@ -192,25 +195,15 @@ def _warn_of_few_steps(settings: Settings, examples: int) -> None:
     )
 
 
-def _plugins() -> dict[str, str]:
-    """The SHA-256 of every plugin's source, by its name."""
-    return {plugin.name: plugin.sha256 for plugin in plugins.loaded()}
-
-
-def _warn_of_other_code(folder: Path, now: Mapping[str, str]) -> None:
-    """Seeds that were finished with another version of a user's code stay as they are: that has to be said."""
-    before = (read_json(folder / "result.json") or {}).get("provenance", {}).get("plugins", {})
-    for name in now:
-        if before.get(name, now[name]) != now[name]:
-            log.warning(
-                f"{name} has changed since seeds of this run were finished: they stay as they are; outputs=FOLDER "
-                "would train them again"
-            )
-
-
 def _facts(splits: Splits) -> dict[str, Any]:
-    sizes = [len(split) for split in (splits.train, splits.valid, splits.test)]
-    return {"name": splits.name, "digest": splits.digest, "sizes": sizes, **splits.notes}
+    return {
+        "name": splits.name,
+        "digest": splits.digest,
+        "sizes": [len(split) for split in (splits.train, splits.valid, splits.test)],
+        "modalities": {name: splits.kind(name) for name in splits.dims},
+        "classes": splits.outputs if splits.task == "classification" else None,
+        **splits.notes,
+    }
 
 
 def _options(section: Mapping[str, Any]) -> dict[str, Any]:

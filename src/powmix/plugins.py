@@ -2,7 +2,8 @@
 
 A plugin is Python code that calls `powmix.register_*` when it is imported: the script that ends in `powmix.main()`, a
 .py file or a module named by `plugins=[...]` on the command line, or an installed package with an entry point in the
-group `powmix.plugins`. Nothing else is imported: a run's folder names its plugins, and is not believed.
+group `powmix.plugins`. A run's folder names the plugins that it was trained with, and who uses the run loads them from
+where they were; code that lies in the folder itself is never run unasked.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +24,8 @@ from types import ModuleType
 from typing import Any
 
 from powmix.mistakes import nearest
+
+log = logging.getLogger("powmix")
 
 GROUP = "powmix.plugins"
 """The entry points of packages that register something."""
@@ -35,6 +39,8 @@ class Plugin:
     path: Path
     sha256: str
 
+
+log = logging.getLogger("powmix")
 
 _loaded: dict[Path, Plugin] = {}
 _loading: list[Path] = []
@@ -61,6 +67,39 @@ def load_installed() -> None:
             _note(point.name, importlib.import_module(point.module))
 
 
+def load_of_run(
+    folder: Path, names: Iterable[str], recorded: Mapping[str, str], instead: Iterable[str] = ()
+) -> list[Plugin]:
+    """Imports the plugins that a run was trained with; gives those that this process did not have yet.
+
+    names: the run's `plugins`; a relative path is one inside its folder. recorded: the SHA-256 of their sources, by
+    name; a plugin that has another one now is warned of. instead: paths and modules that the user names, each in the
+    place of the run's own of the same name. ValueError where a plugin is gone, and where it lies in the run's folder
+    and the user does not name it: whoever hands a folder over cannot have code run with it.
+    """
+    before = set(_loaded)
+    load_installed()
+    load(instead)
+    here = {plugin.name for plugin in loaded()}
+    for name in names:
+        is_file = name.endswith(".py") or "/" in name
+        title, path = (Path(name).name, folder.resolve() / name) if is_file else (name, None)
+        if title in here:
+            continue
+        if path is not None and path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{folder}: its plugin {title} came with it and is not run unasked: read it, then name it "
+                f"(--plugins {path}, from Python plugins=[...])"
+            )
+        if path is not None and not path.is_file():
+            raise ValueError(f"{folder}: its plugin {name} is not there any more: name it where it is (--plugins FILE)")
+        load([name if path is None else str(path)])
+    for plugin in loaded():
+        if recorded.get(plugin.name, plugin.sha256) != plugin.sha256:
+            log.warning("%s: the plugin %s has changed since the run was trained", folder, plugin.name)
+    return [plugin for path, plugin in _loaded.items() if path not in before]
+
+
 def adopt_script() -> Path | None:
     """Takes the running script as a plugin: it has registered what it has; its path, None where there is no file."""
     file = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -79,6 +118,24 @@ def is_loading() -> bool:
 def loaded() -> list[Plugin]:
     """The plugins of this process, in the order of loading."""
     return list(_loaded.values())
+
+
+def sources() -> dict[str, str]:
+    """The SHA-256 of every plugin's source, by its name."""
+    return {plugin.name: plugin.sha256 for plugin in loaded()}
+
+
+def warn_of_change(before: Mapping[str, str]) -> None:
+    """Seeds that were finished with another version of a user's code stay as they are: that has to be said.
+
+    before: `sources` when they were.
+    """
+    for name, now in sources().items():
+        if before.get(name, now) != now:
+            log.warning(
+                f"{name} has changed since seeds of this run were finished: they stay as they are; outputs=FOLDER "
+                "would train them again"
+            )
 
 
 def locate(name: str) -> Path | None:

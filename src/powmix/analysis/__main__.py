@@ -41,6 +41,13 @@ def parser() -> Parser:
         "--device", default="auto", help="auto (the run's own where it is here), cpu, cuda or cuda:k (default: auto)"
     )
     made.add_argument("--dataset-path", type=Path, metavar="FILE", help="the feature file, where it has moved")
+    made.add_argument(
+        "--plugins",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the runs' own code, where it has moved; may be repeated",
+    )
     made.add_argument("--force", action="store_true", help="measure again what is already measured")
     return made
 
@@ -64,6 +71,9 @@ def _analyse(options: argparse.Namespace) -> int:
     names = choose(options.names.split(","))
     if not options.paths:
         raise ValueError("no PATH given: a run folder, a sweep folder, or outputs/")
+    from powmix import plugins
+
+    plugins.load(options.plugins)
     records = _finished(options.paths)
     from powmix.analysis.overview import table
     from powmix.analysis.progress import Progress
@@ -72,6 +82,7 @@ def _analyse(options: argparse.Namespace) -> int:
     results: dict[str, list[tuple[Record, list[dict[str, Any]]]]] = {name: [] for name in names}
     failed = False
     for record in records:
+        before = set(plugins.loaded())
         with Progress(record.name) as progress:
             try:
                 found = run(
@@ -87,6 +98,9 @@ def _analyse(options: argparse.Namespace) -> int:
                 failed = True
                 print(f"powmix-analyze: {error}", file=sys.stderr)
                 continue
+        for plugin in plugins.loaded():
+            if plugin not in before:
+                print(f"powmix-analyze: plugin {plugin.path}", file=sys.stderr)
         for name in names:
             results[name].append((record, found[name]))
     for name in names:

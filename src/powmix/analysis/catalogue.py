@@ -41,8 +41,8 @@ ANALYSES = {
     ),
     "regularity": Analysis(
         "ours",
-        "mixed labels and weights, gradients of clean against mixed loss, calibration",
-        lambda _: {"batches": 16, "levels": [k / 20 for k in range(1, 20)], "groups": 5},
+        "mixed labels and weights, gradients of clean against mixed loss, calibration, slopes",
+        lambda _: {"batches": 16, "levels": [k / 20 for k in range(1, 20)], "groups": 5, "slopes": "test"},
     ),
 }
 NAMES = tuple(ANALYSES)

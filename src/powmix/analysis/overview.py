@@ -1,4 +1,7 @@
-"""An analysis in a terminal: one row per variant, means over seeds, repetitions and kinds, as its figure averages."""
+"""An analysis in a terminal: one row per variant, means over seeds, repetitions and kinds, as its figure averages.
+
+Regularity has a row for each quantity of a variant: there are as many as its model has modalities, and more.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +27,44 @@ SHOWN = 6
 
 def table(name: str, runs: Sequence[tuple[Record, Rows]]) -> str:
     """The table as text. runs: each variant with its rows."""
-    found = {record.name + f" {record.signature}": _columns(name, record, rows) for record, rows in runs}
-    heads = list(dict.fromkeys(head for cells in found.values() for head in cells))
-    heads = heads if name in ("unimodal", "regularity") else _thinned(heads)
     title = f"{name}: {ANALYSES[name].title} ({ANALYSES[name].figure})"
     grid = Grid(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     grid.add_column("Variant", no_wrap=True, min_width=min(48, max(len(record.name) for record, _ in runs)))
     grid.add_column("n", justify="right")
-    for head in heads:
-        grid.add_column(head, justify="right")
-    for (record, rows), cells in zip(runs, found.values()):
-        seeds = len({row["seed"] for row in rows})
-        grid.add_row(record.name, str(seeds), *(cells.get(head, "—") for head in heads))
+    if name == "regularity":
+        _add_quantities(grid, runs)
+    else:
+        _add_columns(grid, name, runs)
     console = Console(file=StringIO(), width=shutil.get_terminal_size((120, 24)).columns, highlight=False)
     console.print(grid)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
+def _add_quantities(grid: Grid, runs: Sequence[tuple[Record, Rows]]) -> None:
+    grid.add_column("Quantity", no_wrap=True)
+    grid.add_column("mean ± std", justify="right", no_wrap=True)
+    for record, rows in runs:
+        before = [record.name, str(len(rows))]
+        for key in dict.fromkeys(key for row in rows for key in row if key != "seed"):
+            values = [row[key] for row in rows if key in row]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            grid.add_row(*before, key.replace("_", " "), f"{_mean(values):.3f}{spread}")
+            before = ["", ""]
+
+
+def _add_columns(grid: Grid, name: str, runs: Sequence[tuple[Record, Rows]]) -> None:
+    found = [_columns(name, record, rows) for record, rows in runs]
+    heads = list(dict.fromkeys(head for cells in found for head in cells))
+    heads = heads if name == "unimodal" else _thinned(heads)
+    for head in heads:
+        grid.add_column(head, justify="right")
+    for (record, rows), cells in zip(runs, found, strict=True):
+        seeds = len({row["seed"] for row in rows})
+        grid.add_row(record.name, str(seeds), *(cells.get(head, "—") for head in heads))
+
+
 def _columns(name: str, record: Record, rows: Rows) -> dict[str, str]:
     """{column: cell} of one variant."""
-    if name == "regularity":
-        quantities = dict.fromkeys(key for row in rows for key in row if key != "seed")
-        return {key.replace("_", " "): f"{_mean(row[key] for row in rows if key in row):.3f}" for key in quantities}
     m = _main(record)
     by_column: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:

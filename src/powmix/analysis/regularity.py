@@ -9,20 +9,25 @@
   residuals lies below each. Test examples are sorted into equal groups by their prediction; the error is the mean over
   groups and levels of |share found in the group - level|. 0: residuals are alike wherever the model predicts; a model
   whose predictions are drawn to the middle, as mixed labels are, errs in the outer groups.
+- slope (regression): of the test predictions on the labels, cov(f, y) / var(y): how much a prediction rises when the
+  label rises by 1. slope_NAME: the same of what the model says of one modality, all others at their mean over the test
+  split; where fusion adds modalities up, these add up to slope.
 
 The first three are means over training batches, every one of them mixed (p_mix and start_epoch are set aside).
-Shape suffixes: B mini-batch, R rows of the mixed step, N examples, Q levels.
+Shape suffixes: B mini-batch, R rows of the mixed step, N examples, C outputs, Q levels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from powmix.analysis.hidden import hidden_vectors
+from powmix.data.splits import Split
 from powmix.mixing import Mixed, clean
 from powmix.mixing.convex import spread
 from powmix.training import Solver
@@ -35,6 +40,7 @@ def measure(solver: Solver, settings: Mapping[str, Any]) -> Iterator[dict[str, f
     row = {name: fmean(step[name] for step in steps) for name in steps[0]}
     if solver.settings.task == "regression":
         row["calibration_error"] = _calibration_error(solver, settings["levels"], settings["groups"])
+        row |= _slopes(solver, getattr(solver.splits, settings["slopes"]))
     yield row
 
 
@@ -96,3 +102,39 @@ def _calibration_error(solver: Solver, levels: Sequence[float], groups: int) -> 
     residual_N = test.target.cpu().flatten() - prediction_N
     parts = [residual_N[rows].unsqueeze(-1) <= promised_Q for rows in prediction_N.argsort().chunk(groups)]
     return torch.stack([(part.float().mean(0) - level_Q).abs().mean() for part in parts]).mean().item()
+
+
+def _slopes(solver: Solver, split: Split) -> dict[str, float]:
+    """The slopes of a split, by name."""
+    hidden, y_NC = hidden_vectors(solver, split), split.target.cpu()
+    found = {"slope": slope(solver.predict(split), y_NC)}
+    modalities = by_modality(hidden, [*split.features, *(["text"] if split.tokens is not None else [])])
+    if len(modalities) > 1:
+        for modality, own in modalities.items():
+            alone = {name: h if name in own else h.mean(0).expand_as(h) for name, h in hidden.items()}
+            found[f"slope_{modality}"] = slope(_fused(solver, alone), y_NC)
+    return found
+
+
+def slope(f_NC: Tensor, y_NC: Tensor) -> float:
+    """The least-squares slope of f on y, cov(f, y) / var(y), over all outputs; NaN where y is constant."""
+    f_NC, y_NC = (x.double() - x.double().mean(0) for x in (f_NC, y_NC))
+    return ((f_NC * y_NC).sum() / y_NC.square().sum()).item()
+
+
+def by_modality(names: Iterable[str], modalities: Sequence[str]) -> dict[str, list[str]]:
+    """The hidden vectors of each modality: `text`, or MISA's `private_text` and `shared_text`; others by themselves."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        parts = [name, *name.split("_")]
+        found.setdefault(next((part for part in parts if part in modalities), name), []).append(name)
+    return found
+
+
+@torch.no_grad()
+def _fused(solver: Solver, hidden: Mapping[str, Tensor]) -> Tensor:
+    """Predictions (N, C) from hidden vectors of a whole split, in batches, without dropout."""
+    solver.model.eval()
+    parts = zip(*(h.split(solver.settings.batch_size) for h in hidden.values()))
+    with solver.precision():
+        return torch.cat([solver.model.fuse(dict(zip(hidden, part))).float() for part in parts]).cpu()

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from powmix import plugins
 from powmix.experiment import Parts, parts
-from powmix.models import FusionModel
 from powmix.runs.files import SeedFolder
 from powmix.runs.records import Record, SeedResult, check_weights
 from powmix.training import Solver
+from powmix.training.checkpoint import fit
 
 TOLERANCE = 1e-2
 """How far the test Loss may be from the recorded one before the weights are not those of the record: other devices,
@@ -35,7 +36,8 @@ class FinishedRun:
         made = self.parts
         solver = Solver(made.build, made.splits_of(seed.seed), made.mixer, made.settings, seed.seed, seed.folder)
         solver.begin()
-        solver.model.load_state_dict(_fitting(solver.model, SeedFolder(seed.folder)))
+        check_weights(SeedFolder(seed.folder))
+        fit(solver.model, SeedFolder(seed.folder).weights)
         loss, recorded = solver.evaluate(solver.splits.test)[0]["Loss"], seed.test["Loss"]
         if not abs(loss - recorded) <= TOLERANCE * max(1, abs(recorded)):
             raise ValueError(
@@ -52,10 +54,11 @@ class FinishedRun:
 
 
 def restore(record: Record, device: str = "auto", dataset_path: Path | None = None) -> FinishedRun:
-    """The run behind a record. ValueError where its data are gone, or are other data (by SHA-256)."""
+    """The run behind a record, its plugins loaded. ValueError where these or its data are gone, or are other data."""
     config = record.config
     if not config:
         raise ValueError(f"{record.folder}: config.yaml is missing or unreadable")
+    plugins.load_of_run(record.folder, config.get("plugins") or (), record.provenance.get("plugins", {}))
     trainer = config["trainer"] | {"device": _device(record, device)}
     dataset = _data(record, dataset_path)
     made = parts({**config, "dataset": dataset, "trainer": trainer})
@@ -88,19 +91,3 @@ def _data(record: Record, path: Path | None) -> dict[str, Any]:
             f"{record.folder}: no file {dataset['path']!r}: its data have moved; name them by --dataset-path FILE"
         )
     return dataset
-
-
-def _fitting(model: FusionModel, folder: SeedFolder) -> dict[str, Any]:
-    """The weights of a seed, which must be those that it wrote, and exactly the model's."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    check_weights(folder)
-    try:
-        weights = load_file(folder.weights)
-    except SafetensorError as error:
-        raise ValueError(f"{folder.weights} cannot be read: {error}") from error
-    expected = {name: value.shape for name, value in model.state_dict().items()}
-    if {name: value.shape for name, value in weights.items()} != expected:
-        raise ValueError(f"{folder.weights} holds the weights of another model than config.yaml describes")
-    return weights

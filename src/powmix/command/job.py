@@ -19,7 +19,8 @@ from powmix.command.exits import leave, of_disk
 from powmix.command.validation import check_config
 from powmix.mistakes import refuse
 from powmix.runs.identity import seed_list, short_name, signature, variant
-from powmix.runs.records import write_job
+from powmix.runs.provenance import command
+from powmix.runs.records import finished_variant, write_job
 from powmix.training.listener import Pruned, TrainingFailed
 
 log = logging.getLogger("powmix")
@@ -44,8 +45,6 @@ def job(composed: DictConfig) -> float:
 
 def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, Any]:
     """Train what is not yet trained, analyse it, print the table of a single run."""
-    from powmix import experiment
-
     multirun = hydra_config.mode == RunMode.MULTIRUN
     config["seeds"] = seed_list(config["seeds"])
     names = variant(config, hydra_config.runtime.choices)
@@ -63,7 +62,16 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
 
         listeners.append(TrialReporter.from_config(config))
     recorded = {key: value for key, value in config.items() if key != "trial"}  # a storage URL may hold a password
-    result = experiment.run(recorded, identity, folder, listeners)
+    result = None
+    if not listeners and config["tracker"]["name"] == "none":
+        told = {key: identity[key] for key in ("overrides", "sweep")} | {"command": command(identity["overrides"])}
+        if result := finished_variant(folder, config["seeds"], **told):
+            plugins.warn_of_change(result["provenance"].get("plugins", {}))
+            log.log(logging.DEBUG if multirun else logging.INFO, "%s: already finished", result["name"])
+    if result is None:
+        from powmix import experiment
+
+        result = experiment.run(recorded, identity, folder, listeners)
     if config["analyses"]:
         from powmix import analysis
 

@@ -7,6 +7,7 @@ model on every dataset gets a recipe: its own file where there is one, else the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,15 @@ def offer(folders: Sequence[str] = ()) -> None:
             _store("dataset", name, datasets.defaults(name))
     places = [CONF, *(Path(one.removeprefix("file://")) for one in folders if not one.startswith("pkg://"))]
     files = {group: dict(_files(group, places)) for group in ("model", "dataset", "recipe")}
-    for model in dict.fromkeys((*models.MODELS, *files["model"])):
-        for dataset in dict.fromkeys((*datasets.DATASETS, *files["dataset"])):
+    known = {"model": models.MODELS, "dataset": datasets.DATASETS}
+    own_names = {
+        group: {name: _name(files[group], name) for name in dict.fromkeys((*rows, *files[group]))}
+        for group, rows in known.items()
+    }
+    for model, own_model in own_names["model"].items():
+        for dataset, own_dataset in own_names["dataset"].items():
             if f"{model}_{dataset}" not in files["recipe"]:
-                own = f"{_name(files['model'], model)}_{_name(files['dataset'], dataset)}"
+                own = f"{own_model}_{own_dataset}"
                 _store("recipe", f"{model}_{dataset}", _recipe(own, model, files["recipe"]), "_global_")
 
 
@@ -122,6 +128,7 @@ def _name(files: Mapping[str, Path], choice: str) -> str:
     return str(_read(files[choice]).get("name", choice)) if choice in files else choice
 
 
+@cache
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -8,6 +8,10 @@ A sweep over options of a mixer needs its line without mixing, which is no point
     hydra.sweeper.params:   {mixer.n_out: "64,256"}
     hydra.sweeper.baseline: [mixer=none]
 
+A comparison over tasks whose options differ (`dataset.path`, `dataset.train_examples`) has its grid on each of them:
+
+    hydra.sweeper.tasks: {digits: {dataset: mfeat, dataset.train_examples: 100}, speech: {dataset: mosi, model: mult}}
+
 With `seeds=until_decided` all jobs are run with a few seeds, then those that are not yet decided against their baseline
 with more, until all are or have the most that `until.seeds` allows. What an earlier round trained is found again.
 """
@@ -15,7 +19,8 @@ with more, until all are or have the most that `until.seeds` allows. What an ear
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,17 +41,26 @@ class ComparisonSweeper(BasicSweeper):
     """Hydra's own grid, preceded by the baseline's jobs: one for each model, dataset, ... that the grid goes through.
 
     baseline: overrides in place of the grid's; `mixer=none` replaces all of `mixer`, and the ablation, which is a part
-    of it. Empty: the grid alone.
+    of it. Empty: the grid alone. tasks: {name: {key: value}}; the jobs are run on each, behind its overrides, so that
+    the command's own override them; none: once.
     """
 
-    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, baseline: Sequence[str]) -> None:
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None,
+        baseline: Sequence[str],
+        tasks: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         super().__init__(max_batch_size, params)
         self.baseline = list(baseline)
+        self.tasks = [[f"{key}={as_text(value)}" for key, value in task.items()] for task in (tasks or {}).values()]
 
     def split_arguments(self, overrides: list[Any], max_batch_size: int | None) -> list[list[list[str]]]:
         """Batches of jobs, each a list of overrides."""
         [grid] = BasicSweeper.split_arguments(overrides, None)
         jobs = [*beside(grid, self.baseline), *grid] if self.baseline else grid
+        jobs = [[*task, *job] for task in self.tasks or [[]] for job in jobs]
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
     def sweep(self, arguments: list[str]) -> list[Any]:
@@ -94,6 +108,18 @@ class ComparisonSweeper(BasicSweeper):
         told = [{text.partition("=")[0]: text.partition("=")[2] for text in job}.get("seeds") for job in jobs]
         seeds = [self.config.seeds if text is None else yaml.safe_load(text) for text in told]
         return SweepProgress(folder, labels, [seed_list(one) for one in seeds])
+
+
+def as_text(value: Any) -> str:
+    """A value as Hydra's command line reads it: text in quotes where it holds more than a plain word or path."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{as_text(one)}' for key, one in value.items())}}}"
+    if not isinstance(value, str) and isinstance(value, Sequence):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return value if re.fullmatch(r"[\w./-]+", value) else f"'{escaped}'"
+    return "null" if value is None else str(value).lower()
 
 
 def rounds(most: int) -> Iterator[int]:

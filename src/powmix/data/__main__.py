@@ -1,4 +1,4 @@
-"""powmix-data: check a feature file or a store, convert a file, or learn where each dataset comes from."""
+"""powmix-data: check or convert a feature file, gather a task's original files, learn where datasets come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from powmix.data.sources import MODALITIES, SOURCES, SPLITS, where_from
-from powmix.mistakes import Parser
+from powmix.mistakes import Parser, check_one_of
 
 EXIT_ERROR = 2
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="powmix-data", description=__doc__.split(": ", 1)[1])
-    commands = parser.add_subparsers(required=True, metavar="check|convert|where")
+    commands = parser.add_subparsers(required=True, metavar="check|convert|gather|extract|where")
     for name, run, text in (
         (
             "check",
@@ -43,7 +43,22 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("file", type=Path, help=f"an M-SENA feature file (.pkl){stored}")
         command.add_argument("--dataset", choices=SOURCES, default="mosi", help="whose label range it must keep")
         command.set_defaults(run=run)
+    text = "make the files that dataset=NAME reads of the original ones (`where NAME` says which)"
+    command = commands.add_parser("gather", help=text, description=text)
+    command.add_argument("name", help="utd, digits or maec")
+    command.add_argument("folder", type=Path, help="where the original files are")
+    command.add_argument("out", type=Path, help="a folder: dataset.path")
+    command.set_defaults(run=gather)
+    text = "replace raw waveforms or images of an array file by the states of a frozen model of transformers"
+    command = commands.add_parser("extract", help=text, description=text)
+    command.add_argument("file", type=Path, help="an .npz file or a folder of arrays")
+    command.add_argument("key", help="the modality: (N, T) or ragged waveforms, or (N, C, H, W) images of 0 to 255")
+    command.add_argument("model", type=Path, help="a folder with config.json, weights and preprocessor_config.json")
+    command.add_argument("out", type=Path, help="the .npz file to write")
+    command.add_argument("--rate", type=int, default=16000, help="of the waveforms, in Hz (16000)")
+    command.set_defaults(run=extract)
     command = commands.add_parser("where", help="where each dataset comes from")
+    command.add_argument("name", nargs="?", help="one dataset alone")
     command.set_defaults(run=where)
     return parser
 
@@ -81,12 +96,48 @@ def convert(chosen: argparse.Namespace) -> None:
     print(f"{store.path} -> {store.folder} ({time.perf_counter() - start:.1f} s)")
 
 
-def where(_: argparse.Namespace) -> None:
+def gather(chosen: argparse.Namespace) -> None:
+    """Write the files of a task and say what was written."""
+    from powmix.data.gathering import gather as gathered
+
+    for path in gathered(chosen.name, chosen.folder.expanduser(), chosen.out.expanduser()):
+        print(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+def extract(chosen: argparse.Namespace) -> None:
+    """Write the file and say what is in it now."""
+    from powmix.data.extracting import extract as extracted
+
+    path, model = str(chosen.file.expanduser()), chosen.model.expanduser()
+    count, width = extracted(path, chosen.key, model, chosen.out.expanduser(), chosen.rate)
+    print(f"{chosen.out}: {chosen.key} of {count} examples, {width} wide")
+
+
+def where(chosen: argparse.Namespace) -> None:
     """Print each dataset's origin, file names, sizes and command."""
-    for name, source in SOURCES.items():
+    from powmix.data.registry import DATASETS
+
+    told = [name for name, row in DATASETS.items() if row.where or name in (*SOURCES, "synthetic")]
+    if chosen.name is not None:
+        check_one_of("dataset", chosen.name, told)
+        told = [chosen.name]
+    for name in told:
+        _where(name)
+
+
+def _where(name: str) -> None:
+    from powmix.data.registry import DATASETS
+
+    if name in SOURCES:
+        source = SOURCES[name]
         print(f"{name}: {' / '.join(map(str, source.sizes))} clips, labels {source.label_range[0]:g} to "
               f"{source.label_range[1]:g}\n  {where_from(name)}")  # fmt: skip
-    print("synthetic: made from a seed, nothing to fetch\n  powmix dataset=synthetic")
+    elif name == "synthetic":
+        print("synthetic: made from a seed, nothing to fetch\n  powmix dataset=synthetic")
+    else:
+        row, path = DATASETS[name], " dataset.path=FOLDER" if DATASETS[name].files else ""
+        files = f"\n  reads {', '.join(row.files)}" if row.files else ""
+        print(f"{name}: {row.where}{files}\n  powmix dataset={name}{path} model=late_fusion")
 
 
 def _existing(chosen: argparse.Namespace) -> Path:

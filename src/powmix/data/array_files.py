@@ -1,4 +1,4 @@
-"""Arrays from files: an .npz, or a folder of .npy files; nothing in them is executed.
+"""Arrays from files: an .npz, a folder of .npy files, or columns (columnar.py); nothing in them is executed.
 
 Shape suffixes: N examples.
 """
@@ -6,24 +6,31 @@ Shape suffixes: N examples.
 from __future__ import annotations
 
 import json
+import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+
+from powmix.data.columnar import is_columnar, read_columns
 
 if TYPE_CHECKING:
     from powmix.data.splits import Task
 
 MOST_BYTES = 2**36
 """Bytes of all arrays of a file together, unpacked: beyond it, it is refused before anything is unpacked."""
+MOST_TIMES, UNSUSPICIOUS = 500, 2**28
+"""How many times its own size a file may unpack to, beyond so many bytes: no features are that repetitive."""
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read(path: str) -> dict[str, Any]:
-    """The arrays of an .npz file, or of the .npy and .json files of a folder, by name.
+    """The arrays of an .npz file, of the .npy and .json files of a folder, or of a table or Hugging Face datasets.
 
-    A .json file is a list of N strings. Raises ValueError, in one line, for what cannot be read as plain arrays.
+    By name. A .json file is a list of N strings. Raises ValueError, in one line, for what is no plain array.
     """
     return {name: _plain(f"{path}: {name}", value) for name, value in _open(Path(path).expanduser())}
 
@@ -40,19 +47,26 @@ def peek_task(path: str) -> Task | None:
 
 
 def _open(path: Path, only: str | None = None) -> Iterator[tuple[str, Any]]:
+    if is_columnar(path):
+        yield from read_columns(path, only).items()
+        return
     if path.is_dir():
         yield from _of_folder(path, only)
         return
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:
-            raise ValueError(f"{path}: expected at most {MOST_BYTES} bytes of arrays, got {size}")
+            most = min(MOST_BYTES, max(UNSUSPICIOUS, MOST_TIMES * path.stat().st_size))
+            if size > most:
+                raise ValueError(f"{path}: expected at most {most} bytes of arrays, got {size}")
+            for member in archive.infolist():
+                with archive.open(member) as stream:
+                    _check_header(member.filename.removesuffix(".npy"), stream, member.file_size)
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 if only is None or name == only:
                     yield name, arrays[name]
-    except (zipfile.BadZipFile, EOFError, KeyError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError) as error:
         raise ValueError(f"{path}: expected an .npz file of arrays, got {type(error).__name__}: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
@@ -67,11 +81,29 @@ def _of_folder(path: Path, only: str | None) -> Iterator[tuple[str, Any]]:
             continue
         try:
             if file.suffix == ".npy":
-                yield file.stem, np.load(file, mmap_mode="r", allow_pickle=False)
+                with file.open("rb") as stream:
+                    _check_header(file.stem, stream, file.stat().st_size)
+                yield file.stem, np.load(file, mmap_mode="c", allow_pickle=False)
             else:
                 yield file.stem, json.loads(file.read_text("utf-8"))
         except (ValueError, OSError, EOFError, RecursionError) as error:
             raise ValueError(f"{file}: expected an array, got {type(error).__name__}: {error}") from None
+
+
+def _check_header(name: str, stream: IO[bytes], size: int) -> None:
+    """Raises ValueError where an array's header claims more bytes than follow it, or Python objects.
+
+    NumPy sets the memory aside before it reads.
+    """
+    try:
+        shape, _, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:
+        raise ValueError(f"{name}: no header of a plain array ({type(error).__name__})") from None
+    if dtype.hasobject:
+        raise ValueError(f"{name}: holds Python objects, which are not read (allow_pickle=False)")
+    claimed, real = dtype.itemsize * math.prod(shape), size - stream.tell()
+    if claimed > real or any(axis < 0 for axis in shape):
+        raise ValueError(f"{name}: its header claims {claimed} bytes for {shape} {dtype}, the file has {real}")
 
 
 def _plain(where: str, value: Any) -> Any:
@@ -80,7 +112,7 @@ def _plain(where: str, value: Any) -> Any:
         if value.dtype.kind not in "biufUS":
             raise ValueError(f"{where}: expected numbers or strings, got dtype {value.dtype}")
         return value
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(one, str | np.ndarray) for one in value):
         return value
     raise ValueError(
         f"{where}: expected a list of strings, got {'an object' if isinstance(value, Mapping) else value!r:.60}"

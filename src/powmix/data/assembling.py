@@ -2,7 +2,9 @@
 
 The arrays form, a mapping:
     NAME            (N, D) vectors; (N, L, D) sequences, or N arrays (L_i, D), or NAME.rows (sum of L_i, D) with
-                    NAME.lengths (N,); (N, C, H, W) images; N strings, under the name `text`
+                    NAME.lengths (N,); (N, C, H, W) images
+    text            N strings, also under the name raw_text (beside dense features called `text`): they are tokenised
+                    for models with a text encoder (tokenising.py)
     target          (N,) floats, whole numbers or strings, or (N, C) of 0 and 1 (targets.py)
     split           (N,) train, valid, test, or 0, 1, 2
     group           (N,) names or numbers: who or what must not stand on both sides of a split
@@ -20,7 +22,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ from powmix.mistakes import nearest
 RESERVED = ("target", "split", "group", "id", "classes", "note")
 ROWS, LENGTHS = ".rows", ".lengths"
 TEXT = "text"
+RAW_TEXT = (TEXT, "raw_text")
 WORDS = {"train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
 FLOOR = 1e-3
 """Of the median standard deviation of a modality's features: what varies less is not blown up by scaling."""
@@ -43,11 +46,20 @@ KINDS: dict[int, Kind] = {2: "vector", 3: "sequence", 4: "image"}
 log = logging.getLogger("powmix")
 
 
+class Modalities(NamedTuple):
+    """features: padded on the right; lengths: of the sequences; texts: N strings, or None; unused: what is neither."""
+
+    features: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+    texts: list[str] | None
+    unused: list[str]
+
+
 @dataclass(frozen=True)
 class Whole:
     """A dataset before it is split. features: padded on the right; lengths: of the sequences; given: 0, 1, 2 or None.
 
-    texts: N strings, or None. text_tokens and text_features are made of them where a model needs them (text.py).
+    texts: N strings, or None. tokens (N, 3, L), or dense features `text`, are made of them where a model needs them.
     """
 
     name: str
@@ -80,25 +92,7 @@ def assemble(name: str, arrays: Mapping[str, Any], task: str = "auto", max_steps
     size = len(target.values)
     if size < 3:
         raise ValueError(f"{where}: expected at least 3 examples, got {size}")
-    features: dict[str, Tensor] = {}
-    lengths: dict[str, Tensor] = {}
-    texts, unused = None, []
-    for key in dict.fromkeys(key.removesuffix(ROWS).removesuffix(LENGTHS) for key in arrays):
-        if key in RESERVED:
-            continue
-        if key not in arrays:
-            features[key], lengths[key] = _ragged_rows(f"{where}: {key}", arrays, key, size, max_steps)
-        elif _is_text(arrays[key]):
-            if key != TEXT or len(arrays[key]) != size:
-                unused.append(f"{key} ({len(arrays[key])} strings; a text of {size} examples is called `text`)")
-            else:
-                texts = [str(one) for one in arrays[key]]
-        elif (found := _modality(f"{where}: {key}", arrays[key], size, max_steps)) is None:
-            unused.append(f"{key} {_shape(arrays[key])}")
-        else:
-            features[key] = found[0]
-            if found[1] is not None:
-                lengths[key] = found[1]
+    features, lengths, texts, unused = modalities(where, arrays, size, max_steps)
     if unused:
         log.warning("%s: not used, since they are no modality of %d examples: %s", where, size, "; ".join(unused))
     if not features and texts is None:
@@ -114,10 +108,38 @@ def assemble(name: str, arrays: Mapping[str, Any], task: str = "auto", max_steps
         target,
         _ids(where, arrays.get("id"), size),
         _names(where, "group", arrays.get("group"), size),
-        _given(where, arrays.get("split"), size),
+        parts_of(where, arrays.get("split"), size),
         texts,
         _digest(features, lengths, target, texts),
     )
+
+
+def modalities(where: str, arrays: Mapping[str, Any], size: int, max_steps: int | None = None) -> Modalities:
+    """The modalities of `size` examples among arrays by name. where: what every error begins with.
+
+    ValueError, by name, for a modality that cannot be used: values that are not finite, widths or lengths that do not
+    fit.
+    """
+    features: dict[str, Tensor] = {}
+    lengths: dict[str, Tensor] = {}
+    texts, unused = None, []
+    for key in dict.fromkeys(key.removesuffix(ROWS).removesuffix(LENGTHS) for key in arrays):
+        if key in RESERVED:
+            continue
+        if key not in arrays:
+            features[key], lengths[key] = _ragged_rows(f"{where}: {key}", arrays, key, size, max_steps)
+        elif _is_text(arrays[key]):
+            if key not in RAW_TEXT or len(arrays[key]) != size or texts is not None:
+                unused.append(f"{key} ({len(arrays[key])} strings; a text of {size} examples is called `text`)")
+            else:
+                texts = _strings(arrays[key])
+        elif (found := _modality(f"{where}: {key}", arrays[key], size, max_steps)) is None:
+            unused.append(f"{key} {_shape(arrays[key])}")
+        else:
+            features[key] = found[0]
+            if found[1] is not None:
+                lengths[key] = found[1]
+    return Modalities(features, lengths, texts, unused)
 
 
 def split(whole: Whole, options: Mapping[str, Any], seed: int, convention: str) -> Splits:
@@ -142,8 +164,8 @@ def split(whole: Whole, options: Mapping[str, Any], seed: int, convention: str) 
         name=whole.name,
         **{part: _split(whole, index, scale) for part, index in zip(("train", "valid", "test"), rows)},
         dims={key: value.shape[1 if whole.kinds[key] == "image" else -1] for key, value in whole.features.items()},
-        steps={key: whole.features[key].shape[1] for key in whole.lengths}
-        | ({TEXT: whole.tokens.shape[2]} if whole.tokens is not None else {}),
+        steps=({} if whole.tokens is None else {TEXT: whole.tokens.shape[2]})
+        | {key: whole.features[key].shape[1] for key in whole.lengths},
         label_range=(float(low), float(high)) if low < high else (float(low) - 1, float(high) + 1),
         convention=convention,
         digest=whole.digest,
@@ -174,6 +196,10 @@ def _modality(where: str, value: Any, size: int, max_steps: int | None) -> tuple
         steps = [np.asarray(one) for one in value]
         if all(one.ndim == 2 for one in steps):
             return _padded(where, steps, max_steps)
+        if shapes := sorted({one.shape for one in steps})[1:]:
+            raise ValueError(
+                f"{where}: expected arrays (steps, D), or all of one shape, got {steps[0].shape} and {shapes[0]}"
+            )
         value = steps
     array = np.asarray(value)
     if array.ndim == 0 or len(array) != size or array.ndim > 4:
@@ -221,7 +247,7 @@ def _padded(where: str, steps: Sequence[np.ndarray], max_steps: int | None) -> t
 
 
 def _finite(where: str, array: np.ndarray) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    tensor = torch.from_numpy(np.require(array, np.float32, ("C", "W")))
     bad = int((~tensor.isfinite()).sum())
     if bad:
         raise ValueError(f"{where}: {bad} of {tensor.numel()} values are NaN, infinite or beyond float32")
@@ -232,6 +258,12 @@ def _is_text(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "US"
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def _strings(value: Any) -> list[str]:
+    """As Unicode that can be written: bytes are UTF-8, and halves of characters become question marks."""
+    texts = [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in value]
+    return [one.encode("utf-8", "replace").decode() for one in texts]
 
 
 def _shape(value: Any) -> str:
@@ -259,7 +291,8 @@ def _ids(where: str, value: Any, size: int) -> list[str]:
     return names
 
 
-def _given(where: str, value: Any, size: int) -> np.ndarray | None:
+def parts_of(where: str, value: Any, size: int) -> np.ndarray | None:
+    """The part of each example that `split` gives it: 0 training, 1 validation, 2 test; None without `split`."""
     names = _names(where, "split", value, size)
     if names is None:
         return None
@@ -451,7 +484,7 @@ def _split(whole: Whole, rows: Tensor, scale: Mapping[str, tuple[Tensor, Tensor]
     tokens = None if whole.tokens is None else whole.tokens[rows]
     lengths = {name: value[rows] for name, value in whole.lengths.items()}
     if tokens is not None:
-        lengths[TEXT] = tokens[:, 1].sum(-1)
+        lengths.setdefault(TEXT, tokens[:, 1].sum(-1))
     names = rows.tolist()
     return Split(
         features=features,

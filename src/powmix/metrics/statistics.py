@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes most of a second to import: only where a test asks for it
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -97,6 +97,8 @@ def bootstrap_interval(values: Sequence[float]) -> Interval | None:
         return None
     if np.ptp(x_N) == 0:
         return float(x_N[0]), float(x_N[0])
+    from scipy import stats
+
     result = stats.bootstrap(
         (x_N,),
         np.mean,
@@ -118,7 +120,7 @@ def student_interval(values: Sequence[float]) -> Interval | None:
 
 def interval(mean: float, std: float, n: int, level: float = LEVEL) -> Interval:
     """Student's t interval of a mean of n >= 2 values with that standard deviation (ddof 1)."""
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * std / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * std / math.sqrt(n)
     return mean - half, mean + half
 
 
@@ -163,6 +165,8 @@ def wilcoxon(differences: Sequence[float]) -> float | None:
         return None
     if not d_N.any():
         return 1.0
+    from scipy import stats
+
     return float(stats.wilcoxon(d_N).pvalue)
 
 
@@ -173,6 +177,8 @@ def paired_t(differences: Sequence[float]) -> float | None:
         return None
     if np.ptp(d_N) == 0:
         return None if d_N.any() else 1.0
+    from scipy import stats
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nearly equal differences: p is tiny either way
         return float(stats.ttest_1samp(d_N, 0.0).pvalue)
@@ -227,9 +233,11 @@ def seeds_to_equate(difference: float, std: float, region: float) -> float:
     if std == 0:
         return 2
 
+    from scipy.stats import nct
+
     def enough(n: int) -> bool:
-        limit, root = stats.t.ppf(1 - ALPHA, n - 1), math.sqrt(n)
-        missed = (stats.nct.cdf(limit, n - 1, (region + sign * difference) / std * root) for sign in (-1, 1))
+        limit, root = special.stdtrit(n - 1, 1 - ALPHA), math.sqrt(n)
+        missed = (nct.cdf(limit, n - 1, (region + sign * difference) / std * root) for sign in (-1, 1))
         return sum(missed) <= 1 - POWER
 
     return _least(enough)
@@ -250,5 +258,7 @@ def _least(enough: Callable[[int], bool]) -> float:
 
 def power(effect: float, n: int, alpha: float = ALPHA) -> float:
     """P(a two-sided paired t-test at that level rejects), n >= 2 pairs; effect: mean difference over their std."""
-    limit, shift = stats.t.ppf(1 - alpha / 2, n - 1), effect * math.sqrt(n)
-    return float(stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift))
+    from scipy.stats import nct
+
+    limit, shift = special.stdtrit(n - 1, 1 - alpha / 2), effect * math.sqrt(n)
+    return float(nct.sf(limit, n - 1, shift) + nct.cdf(-limit, n - 1, shift))

@@ -12,8 +12,9 @@
         optimizer.zero_grad(); loss.backward(); optimizer.step()
 
 Call it in training only; at validation and test leave it out. `mixed.weights` holds the matrices by modality (None
-for a clean mini-batch), `mixed.fallbacks` how often eq. (5) was undefined. `draw` and `apply` are the two halves of a
-call: everything random, and mixing with known parameters. Classes are imported when first used, and torch with them.
+for a clean mini-batch), `mixed.mask` rebuilds the padding mask of mixed sequences, `mixed.fallbacks` counts where
+eq. (5) was undefined. `draw` and `apply` are the two halves of a call: everything random or remembered, and mixing with
+known parameters. Classes are imported when first used, and torch with them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from powmix.mixing.registry import MIXERS, build, defaults
 
 if TYPE_CHECKING:
+    from powmix.mixing.b_mm import BMM as BMM
     from powmix.mixing.c_mixup import CMixup as CMixup
     from powmix.mixing.manifold_mixup import ManifoldMixup as ManifoldMixup
     from powmix.mixing.mixer import Mixed as Mixed
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from powmix.mixing.mixer import NoMixer as NoMixer
     from powmix.mixing.mixer import clean as clean
     from powmix.mixing.modality_dropout import ModalityDropout as ModalityDropout
+    from powmix.mixing.ms_mix import MSMix as MSMix
     from powmix.mixing.multimix import MultiMix as MultiMix
     from powmix.mixing.powmix import PowMix as PowMix
     from powmix.mixing.regmixup import RegMixup as RegMixup

@@ -51,8 +51,11 @@ def assemble(
     add: bool = False,
     fallbacks: Mapping[str, Tensor | int] | None = None,
     mean_k: Tensor | None = None,
+    label_weights: Tensor | None = None,
 ) -> Mixed:
     """Mix hidden states and targets: mixed_m = W_m H_m, y = mean_m W_m y, eqs. (7)-(9); rows weigh 1 / O.
+
+    label_weights: y = sum_m c_m W_m y instead, c (M,), or (M, O) by row; over the modalities they sum to 1.
 
     add: the B clean rows come first, then the O mixed ones; the weights are [identity; W] and each group carries
     half of the loss: the mean of the two means. mean_k: survivors per row, counted from W where not given.
@@ -60,10 +63,16 @@ def assemble(
     check(hidden, target)
     matrices = dict(zip(hidden, weights_GOB.expand(len(hidden), -1, -1)))
     mixed = {name: combine(matrices[name], h) for name, h in hidden.items()}
-    mixed_target = combine(weights_GOB.mean(0), target)
+    if label_weights is None:
+        label_OB = weights_GOB.mean(0)
+    else:
+        label_OB = (label_weights.view(len(hidden), -1, 1) * weights_GOB).sum(0)
+    mixed_target = combine(label_OB, target)
     if mean_k is None:
         mean_k = torch.count_nonzero(weights_GOB) / (weights_GOB.shape[0] * weights_GOB.shape[1])
     statistics: dict[str, Tensor | float] = {"mean_k": mean_k, "label_spread": spread(mixed_target)}
+    if label_weights is not None:
+        statistics |= {f"label_weight_{name}": c.mean() for name, c in zip(hidden, label_weights)}
     row_weight = equal_weight(mixed_target)
     if add:
         identity = torch.eye(target.shape[0], device=weights_GOB.device, dtype=weights_GOB.dtype)

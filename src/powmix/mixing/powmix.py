@@ -8,7 +8,8 @@ for all modalities), N masks (M, or 1), G = max(S, N) weight matrices, R = N * O
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from torch import Generator, Tensor
 from powmix.mixing.convex import assemble
 from powmix.mixing.draws import Concentration, concentrations, gamma, uniform, unit
 from powmix.mixing.mixer import Hidden, Mixed, Mixer
+from powmix.mixing.modality_weights import contributions, given
+from powmix.mixing.neighbourhood import neighbours
 
 FLOAT_NOISE = 1e-6
 """A mean this small against the mean magnitude is rounding (LayerNorm outputs have mean 0): no sign is read from it."""
@@ -64,9 +67,13 @@ def rate(subset: tuple[float, float], size: int) -> float:
 
 
 class Factors(NamedTuple):
-    """What is random in PowMix. lam_GOB: mask * Gamma(alpha), positive where the mask selects and 0 elsewhere."""
+    """What is random in PowMix. lam_GOB: mask * Gamma(alpha), positive where the mask selects and 0 elsewhere.
+
+    share_M: the modalities' contributions, of label_weights=learned alone.
+    """
 
     lam_GOB: Tensor
+    share_M: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -80,6 +87,11 @@ class PowMix(Mixer):
     `eps`, s_m / (sum s + eps). mask_sharing: one mask for all modalities. dynamic: select subsets, else mix all B.
     min_selected: fewest examples in a row, at most B (2 excludes clean copies). detach: no gradient through the
     weights. combine: `replace` the clean rows, or `add` the mixed ones to them.
+
+    Ours, and off by default (docs/mixing.md). label_weights: the `mean` of the modalities' mixed labels, eq. (9), or
+    weighed by `attention`, as `learned`, or by numbers, in the modalities' order or by name. partners: a row mixes
+    `any` examples, or neighbours of one by `label` or `feature`; neighbourhood: how near. stop_epoch: no mixing from
+    this epoch on. anneal: p_mix falls to 0, `linear` or `cosine`, until stop_epoch or the last epoch.
 
     Hidden states (B, D_m) or (B, T, D_m), targets (B,), (B, C) or soft classes. ValueError lists every bad option.
     """
@@ -96,6 +108,31 @@ class PowMix(Mixer):
     detach: bool = True
     combine: str = "replace"
     eps: float = 1e-8
+    label_weights: str | Sequence[float] | Mapping[str, float] = "mean"
+    partners: str = "any"
+    neighbourhood: float = 0.5
+    stop_epoch: int | None = None
+    anneal: str = "none"
+
+    def probability(self, epoch: int | None = None) -> float:
+        """p_mix in an epoch: 0 before start_epoch and from stop_epoch on, in between annealed.
+
+        ValueError where p_mix is annealed and the epoch or the last one is not known.
+        """
+        ends = [end for end in (self.stop_epoch, self.epochs) if end is not None]
+        if self.anneal != "none" and (epoch is None or not ends):
+            raise ValueError(
+                f"PowMix: anneal={self.anneal} needs the epoch and the last one: mixer(..., epoch=...), stop_epoch or "
+                f"mixer.epochs; got epoch={epoch}, stop_epoch={self.stop_epoch}, epochs={self.epochs}"
+            )
+        p = super().probability(epoch)
+        if p == 0 or epoch is None or not ends:
+            return p
+        if epoch >= min(ends):
+            return 0.0
+        passed = (epoch - self.start_epoch) / (min(ends) - self.start_epoch)
+        left = {"none": 1.0, "linear": 1 - passed, "cosine": (1 + math.cos(math.pi * passed)) / 2}
+        return p * left[self.anneal]
 
     def draw(self, hidden: Hidden, target: Tensor, generator: Generator | None) -> Factors:
         """Draw the mask and the mixing factors under it, lines 2 to 5.
@@ -104,26 +141,37 @@ class PowMix(Mixer):
         again, is Dirichlet over its survivors: no other variates are drawn. Against a variate for each cell that is
         2 times quicker at O x B = 256 x 16 and 9 times at 256 x 128, measured on a CPU.
         """
+        share_M = contributions(hidden, target, self.memory) if self.label_weights == "learned" else None
+        return Factors(self.factors(hidden, target, generator), share_M)
+
+    def factors(self, hidden: Hidden, target: Tensor, generator: Generator | None) -> Tensor:
+        """Draw lam_GOB: the mask times Gamma variates."""
         size, modalities = target.shape[0], len(hidden)
         sets = modalities if self.anisotropic else 1
         alpha_SO = concentrations(self.alpha, (sets, self.n_out), generator)
         if not self.dynamic:
-            return Factors(gamma(alpha_SO[..., None].expand(-1, -1, size), generator))
+            return gamma(alpha_SO[..., None].expand(-1, -1, size), generator)
         masks = 1 if self.mask_sharing else modalities
-        mask_NOB = self.mask(masks * self.n_out, size, generator).view(masks, self.n_out, size)
+        near_BB = None
+        if self.partners != "any":
+            values = [target] if self.partners == "label" else hidden.values()
+            near_BB = neighbours(values, self.neighbourhood).to(alpha_SO.device)
+        mask_NOB = self.mask(masks * self.n_out, size, generator, near_BB).view(masks, self.n_out, size)
         # one set under several masks needs what any of them selects
         needed_SOB = mask_NOB.expand(sets, -1, -1) if sets > 1 else mask_NOB.any(0, keepdim=True)
         alpha_V = alpha_SO.flatten().repeat_interleave(needed_SOB.sum(-1).flatten())
         lam_SOB = alpha_SO.new_zeros(needed_SOB.shape).masked_scatter_(needed_SOB, gamma(alpha_V, generator))
-        return Factors(lam_SOB * mask_NOB if masks > sets else lam_SOB)
+        return lam_SOB * mask_NOB if masks > sets else lam_SOB
 
-    def mask(self, rows: int, size: int, generator: Generator | None) -> Tensor:
+    def mask(self, rows: int, size: int, generator: Generator | None, near_BB: Tensor | None = None) -> Tensor:
         """Draw which examples enter each row: mask_RB ~ Bern(min(P / B, 1)) with P ~ U(a, b), bool, lines 4 and 5.
 
+        With near_BB (mixing/neighbourhood.py) each row has a centre i, drawn uniformly, and near_ij takes the place of
+        1 / B: mask_Rj ~ Bern(min(P near_ij, 1)).
         Rows with fewer survivors than min_selected are drawn again: the paper's law, given that the row exists.
         ValueError where some still fall short after MOST_DRAWS.
         """
-        mask_RB, draws = self.coins(rows, size, generator), 1
+        mask_RB, draws = self.coins(rows, size, generator, near_BB), 1
         least = min(self.min_selected, size)
         while len(short_N := (mask_RB.sum(-1) < least).nonzero().squeeze(-1)):
             if draws == MOST_DRAWS:
@@ -132,12 +180,16 @@ class PowMix(Mixer):
                     f"{len(short_N)} of {rows} rows have fewer than {least} of {size} examples after {draws} draws; "
                     "raise subset or lower min_selected"
                 )
-            mask_RB[short_N], draws = self.coins(len(short_N), size, generator), draws + 1
+            mask_RB[short_N], draws = self.coins(len(short_N), size, generator, near_BB), draws + 1
         return mask_RB
 
-    def coins(self, rows: int, size: int, generator: Generator | None) -> Tensor:
+    def coins(self, rows: int, size: int, generator: Generator | None, near_BB: Tensor | None = None) -> Tensor:
         """Draw the mask once. With a P for each element it is i.i.d. Bernoulli, so its rate is used at once."""
         unit_RB = unit((rows, size), generator)
+        if near_BB is not None:
+            centre_R = torch.randint(size, (rows,), generator=generator, device=unit_RB.device)
+            values_of_p = size if self.p_scope == "element" else 1
+            return unit_RB < uniform((rows, values_of_p), *self.subset, generator) * near_BB[centre_R]
         if self.p_scope == "row":
             return unit_RB < uniform((rows, 1), *self.subset, generator) / size
         return unit_RB < rate(self.subset, size)
@@ -147,7 +199,26 @@ class PowMix(Mixer):
         lam_GOB = parameters.lam_GOB.to(target.device, non_blocking=True)
         weights_GOB, fallbacks = self.weigh(lam_GOB, hidden)
         mean_k = torch.count_nonzero(lam_GOB) / (lam_GOB.shape[0] * lam_GOB.shape[1])
-        return assemble(weights_GOB, hidden, target, add=self.combine == "add", fallbacks=fallbacks, mean_k=mean_k)
+        add, label_weights = self.combine == "add", self.weigh_labels(parameters, weights_GOB, hidden)
+        return assemble(
+            weights_GOB, hidden, target, add=add, fallbacks=fallbacks, mean_k=mean_k, label_weights=label_weights
+        )
+
+    def weigh_labels(self, parameters: Factors, weights_GOB: Tensor, hidden: Hidden) -> Tensor | None:
+        """How much each modality's mixed label counts, c (M,) or (M, O); None for eq. (9), the mean.
+
+        `attention`: c_m[k] = sum_i v[k, i] a_m(i) with v the mean of the modalities' weights and a_m of eq. (5),
+        whatever reweight is. `learned`: what each modality explains of the target by itself (modality_weights.py).
+        """
+        if self.label_weights == "mean":
+            return None
+        if self.label_weights == "attention":
+            a_MB, _ = attention(h.detach() for h in hidden.values())
+            return a_MB @ weights_GOB.detach().mean(0).T
+        if self.label_weights == "learned":
+            assert parameters.share_M is not None
+            return parameters.share_M
+        return torch.tensor(given(self.label_weights, list(hidden)), device=weights_GOB.device)
 
     def weigh(self, lam_GOB: Tensor, hidden: Hidden) -> tuple[Tensor, dict[str, Tensor | int]]:
         """Turn factors into weights, and count the fallbacks: W_m = a_m * mask * G_m over its row sum, line 6, eq. (6).

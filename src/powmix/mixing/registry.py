@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from powmix.mistakes import broken, check_one_of, options_of, refuse, taken, unknown
-from powmix.mixing.options import RULES, mistakes
+from powmix.mistakes import check_one_of, options_of, refuse, taken, unknown
+from powmix.mixing.options import mistakes
 
 if TYPE_CHECKING:
     from powmix.mixing.mixer import Mixer
@@ -35,8 +35,10 @@ MIXERS = {
     "c_mixup": Row("powmix.mixing.c_mixup", "CMixup", "C-Mixup", "#cc79a7"),
     "regmixup": Row("powmix.mixing.regmixup", "RegMixup", "RegMixup", "#d55e00"),
     "modality_dropout": Row("powmix.mixing.modality_dropout", "ModalityDropout", "Modality dropout", "#56b4e9"),
+    "ms_mix": Row("powmix.mixing.ms_mix", "MSMix", "MS-Mix (our reading)", "#332288"),
+    "b_mm": Row("powmix.mixing.b_mm", "BMM", "B-MM (our reading)", "#882255"),
 }
-"""By the name that a configuration uses, in the order of tables. The colours are Okabe and Ito's."""
+"""By the name that a configuration uses, in the order of tables. Colours: Okabe and Ito's, the last two Tol's."""
 
 
 TITLES = {name: row.title for name, row in MIXERS.items()}
@@ -82,7 +84,7 @@ def option_mistakes(section: Mapping[str, Any], prefix: str = "mixer.") -> list[
             if own
             else ()
         ),
-        *broken({**(own.rules if own else {}), **RULES}, section, prefix),
+        *mistakes(section, prefix, own.rules if own else None),
     ]
 
 

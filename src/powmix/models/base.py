@@ -81,6 +81,8 @@ class FusionModel(nn.Module):
     """What the model can learn."""
     switches: ClassVar[tuple[str, ...]] = ()
     """The protocol switches (conf/protocol) that are keyword arguments of this model's constructor."""
+    inputs: Inputs | None = None
+    """What it was built for, where `models.build` built it."""
 
     @classmethod
     def needs_of(cls, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powmix.data.encoders import check_encoder, configuration, load_encoder
+from powmix.data.encoders import TINY, check_encoder, configuration, load_encoder
 from powmix.models.base import Inputs
 from powmix.models.dropout import Noise
 
@@ -34,7 +34,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, inputs: Inputs, pretrained: str, finetune: bool = True, pooler: bool = False):
         super().__init__()
-        self.finetune = finetune
+        self.finetune, self.pretrained = finetune, pretrained
         self.bert = load_bert(pretrained, inputs.vocabulary, pooler)
         config = self.bert.config
         if inputs.vocabulary > config.vocab_size:
@@ -64,6 +64,30 @@ class TextEncoder(nn.Module):
         with self.randomness(noise):
             read = self.read_as_bert if self.is_bert else self.read_whole
             return read(tokens, mask_BL, shift), mask_BL
+
+    @torch.no_grad()
+    def admit(self, ids: Tensor) -> None:
+        """Words that the training data lacked get the vectors which the encoder began with, so that they can be read.
+
+        ValueError for ids for which it began with none.
+        """
+        words, size = self.bert.get_input_embeddings(), self.bert.config.vocab_size
+        if (most := int(ids.max())) >= size:
+            raise ValueError(
+                f"text: token ids up to {most}, model.text.pretrained={self.pretrained!r} knows {size}: choose its own "
+                "tokenizer"
+            )
+        lacking = ids[words.row[ids] == len(words.weight)] if isinstance(words, KnownWords) else ids[:0]
+        if not len(lacking):
+            return
+        if self.pretrained == TINY:
+            raise ValueError(
+                f"text: {len(lacking)} token ids that the training data lacked, such as {int(lacking[0])}: "
+                "model.text.pretrained=tiny began with no words of its own"
+            )
+        whole = load_bert(self.pretrained, 0, False).get_input_embeddings().to(words.weight.device)
+        whole.weight[words.row < len(words.weight)] = words.weight
+        self.bert.set_input_embeddings(whole)
 
     def cut(self, tokens_B3L: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens without padding that no example needs, and their mask; an empty example keeps its first token."""

@@ -111,7 +111,9 @@ def build(name: str, options: Mapping[str, Any], inputs: Inputs, protocol: Mappi
     refuse([*mistakes(name, {**defaults(name), **options}), *missing])
     known = {"inputs": inputs} if _takes_inputs(cls) else {}
     made = cls(**known, **options, **{switch: protocol[switch] for switch in switches(name)})
-    return made if isinstance(made, FusionModel) else PlainModel(made, inputs, row.encode, row.fuse)
+    model = made if isinstance(made, FusionModel) else PlainModel(made, inputs, row.encode, row.fuse)
+    model.inputs = inputs
+    return model
 
 
 @cache

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from powmix.report import analyses, formats, terminal
+from powmix.report import analyses, atlas, formats, terminal, variance
 from powmix.report.claims import Checked
 from powmix.report.paper_tables import needs, paper_tables
 from powmix.report.published import Published
@@ -42,7 +42,7 @@ def compare(
 ) -> str:
     """The table, a sentence per mixer, what is published and claimed, and what failed, as text for a terminal."""
     parts = [terminal.render(table, published, color, width)] if table.rows else ["No seed has finished.\n"]
-    parts += [_bullets(_sentences(table)), _bullets(table.notes)]
+    parts += [_bullets(found_out(table)), _bullets(table.notes)]
     if published:
         parts += [terminal.render_paper(one, color, width) for one in paper_tables(published, table)]
         parts.append(_bullets(needs(published, table)))
@@ -50,11 +50,6 @@ def compare(
         parts.append(terminal.render_claims(claims, color, width))
     parts.append(_failures(found.failures))
     return "\n".join(part for part in parts if part)
-
-
-def _sentences(table: Table) -> list[str]:
-    told = [SEQUENTIAL] if table.sequential else []
-    return [*told, *summaries(table), *analyses.sentences(table)]
 
 
 def markdown(
@@ -65,17 +60,24 @@ def markdown(
     claims: Sequence[Checked] = (),
 ) -> str:
     """The same as a Markdown page: sentences, scores, differences, failures."""
-    sentences = _bullets(_sentences(table))
+    sentences = _bullets(found_out(table))
     failures = _bullets([failure.sentence for failure in found.failures])
     body = formats.markdown(table, published) if table.rows else "No seed has finished.\n"
     heading = f"\n## Not (wholly) in the table\n\n{failures}" if failures else ""
     parts = [f"# {title}\n\n{sentences}\n{body}{heading}"]
+    parts.append(atlas.markdown(table))
     if published:
         parts += [formats.markdown_paper(one) for one in paper_tables(published, table)]
         parts.append(_bullets(needs(published, table)))
     if claims:
         parts.append(formats.markdown_claims(claims))
     return "\n".join(part for part in parts if part)
+
+
+def found_out(table: Table) -> list[str]:
+    """What the runs say, in sentences: of every mixer, of every analysis, of the sources of variance."""
+    told = [SEQUENTIAL] if table.sequential else []
+    return [*told, *summaries(table), *analyses.sentences(table), *variance.sentences(table), *atlas.sentences(table)]
 
 
 def describe(run_folder: Path, color: bool = False, width: int | None = None) -> str:

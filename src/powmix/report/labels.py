@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from powmix.mixing.registry import TITLES as MIXERS
+from powmix.runs.identity import UNLESS_NONE
 from powmix.runs.records import Record
 
 # Overrides that name the row already, or do not change the science.
@@ -15,7 +16,7 @@ LEFT_OUT |= {"dataset.fold"}  # folds.py makes one variant of them
 LEFT_OUT_SECTIONS = ("hydra", "tracker", "trial")
 
 # Sections of a configuration that shape a run, mixing aside.
-CONTEXT = ("task", "dataset", "model", "protocol", "trainer", "optimizer", "schedule", "loss")
+CONTEXT = ("task", "dataset", "model", "protocol", "trainer", "optimizer", "schedule", "loss", *UNLESS_NONE)
 
 
 def labels(records: Sequence[Record]) -> list[str]:
@@ -62,7 +63,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def context(record: Record) -> dict[str, str]:
     """Everything but the mixer that shapes a run: what a fair baseline has in common with it."""
     pairs = dict(flatten(record.config)) or named_settings(record)
-    return {k: _text(v) for k, v in pairs.items() if k not in LEFT_OUT and k.split(".")[0] in CONTEXT}
+    return {
+        k: _text(v)
+        for k, v in pairs.items()
+        if k not in LEFT_OUT and k.split(".")[0] in CONTEXT and (v or k not in UNLESS_NONE)
+    }
 
 
 def differences(record: Record, baseline: Record) -> list[str]:
@@ -98,7 +103,7 @@ def _of(pairs: Mapping[str, str], keys: Collection[str]) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     """A value as a command line has it."""
-    return str(value).replace(" ", "") if isinstance(value, list) else str(value)
+    return f"[{','.join(map(_text, value))}]" if isinstance(value, list) else str(value)
 
 
 def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import ALPHA, MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
-from powmix.report import analyses, formats
+from powmix.report import analyses, atlas, formats, variance
 from powmix.report import lines as printed
 from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
 from powmix.report.folds import named
@@ -138,7 +138,7 @@ def _verdicts(table: Table) -> str:
     items = [_verdict(*one) for one in verdicts(table) if NO_BASELINE not in one[0].notes]
     shown, rest = "".join(items[:SHOWN]), "".join(items[SHOWN:])
     listed = f'<div class="card"><ul class="verdicts">{shown}</ul></div>' if items else ""
-    asked = _list(analyses.sentences(table))
+    asked = _list([*analyses.sentences(table), *variance.sentences(table), *atlas.sentences(table)])
     more = (
         f"<details><summary>{len(items) - SHOWN} more</summary><div class='card'><ul class='verdicts'>{rest}</ul></div>"
     )

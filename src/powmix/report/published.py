@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,13 @@ def load(path: Path | None = None) -> tuple[PublishedTable, ...]:
 
 def statements(part: str) -> dict[str, Any]:
     """paper.yaml's `figures` or `claims`."""
-    return yaml.safe_load(_own("paper.yaml"))[part]
+    return _stated()[part]
+
+
+@cache
+def _stated() -> dict[str, Any]:
+    """paper.yaml with typed values: read once, for every claim asks for it (a second each time)."""
+    return yaml.safe_load(_own("paper.yaml"))
 
 
 def tuned(sweeps: Sequence[Path]) -> dict[Variant, dict[str, Any]]:

@@ -44,11 +44,16 @@ def verdicts(table: Table) -> list[tuple[Row, str, str]]:
 
 
 def summaries(table: Table) -> list[str]:
-    """One sentence per mixer; of more than FEW variants of one, that which is best on validation speaks for all."""
+    """One sentence per mixer; of more than FEW variants of one, that which is best on validation speaks for all.
+
+    None where seeds varied one source of randomness alone.
+    """
     groups: dict[tuple[str, str, str | None], list[tuple[Row, str]]] = defaultdict(list)
     for row, _, sentence in verdicts(table):
         if NO_BASELINE in row.notes:
             continue  # the table's notes say so once
+        if len(row.record.option("vary") or ()) == 1:
+            continue  # it speaks of one split, one initialisation, ...: report/variance.py says what it is for
         groups[(row.place, row.record.mixer, row.record.ablation)].append((row, sentence))
     found = []
     for members in groups.values():

@@ -20,10 +20,13 @@ NOT_SCIENCE = {
     "protocol": ("name",),
 }
 """Keys of those sections that decide no number."""
-ARRAYS = (".npz", ".npy", ".json", ".gz")
+ARRAYS = (".npz", ".npy", ".json", ".gz", ".arrow")
 """Endings of the files that a folder of data is made of."""
 UNLESS_NONE = ("label_smoothing", "vary")
 """Keys that decide numbers where they are set."""
+LATER = {"label_weights": "mean", "partners": "any", "stop_epoch": None, "anneal": "none"}
+"""Options that mixers got later, with the value under which a run is what it was before: there they are left out, and
+finished runs are found; so is `neighbourhood` without partners."""
 DEFAULT_SEED = 1111
 UNTIL_DECIDED = "until_decided"
 """`seeds=until_decided`: a comparison adds seeds until it is decided (command/sweeping.py)."""
@@ -39,8 +42,12 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     chosen["dataset"]["source"] = source(config["dataset"])
     chosen |= {key: config[key] for key in UNLESS_NONE if config.get(key)}
-    if chosen["mixer"]["name"] == "none":
+    mixer = chosen["mixer"]
+    if mixer["name"] == "none":
         chosen["mixer"] = {"name": "none"}
+    elif mixer.get("partners", "any") == "any":
+        chosen["mixer"] = {key: value for key, value in mixer.items() if key != "neighbourhood"}
+    chosen["mixer"] = {k: v for k, v in chosen["mixer"].items() if k not in LATER or v != LATER[k]}
     return chosen
 
 
@@ -54,8 +61,8 @@ def source(dataset: Mapping[str, Any]) -> str | None:
 
     if place.is_file():
         return file_digest(place)
-    files = [file for file in sorted(place.iterdir()) if file.suffix in ARRAYS]
-    told = "\n".join(f"{file.name} {file_digest(file)}" for file in files)
+    files = [file for file in sorted([*place.glob("*"), *place.glob("*/*")]) if file.suffix in ARRAYS]
+    told = "\n".join(f"{file.relative_to(place)} {file_digest(file)}" for file in files)
     return hashlib.sha256(told.encode()).hexdigest()
 
 

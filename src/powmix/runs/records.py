@@ -110,7 +110,7 @@ def damage(folder: SeedFolder, content: Mapping[str, Any]) -> str | None:
 def check_weights(folder: SeedFolder) -> None:
     """ValueError where a finished seed's weights are missing or are not those that were written."""
     if not folder.weights.is_file():
-        raise ValueError(f"{folder.weights} is missing: an analysis needs the weights of every seed")
+        raise ValueError(f"{folder.weights} is missing: the run's command trains the seed again")
     known = (read_json(folder.result) or {}).get("files", {}).get(folder.weights.name, {})
     if file_sha256(folder.weights) != known.get("sha256"):
         raise ValueError(f"{folder.weights} has changed since it was written: train the seed again")
@@ -211,6 +211,24 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
         return None
     return loaded if isinstance(loaded, dict) else None
+
+
+def finished_variant(folder: Path, seeds: Sequence[int], **told: Any) -> dict[str, Any] | None:
+    """A variant's result where it is finished for exactly these seeds and none of them is damaged, else None.
+
+    told: what this command says of the run (`sweep`, `command`, ...); where that is new, it is written down.
+    """
+    result = read_json(folder / "result.json") or {}
+    if result.get("schema") != SCHEMA or result.get("status") != FINISHED:
+        return None
+    if [one.get("seed") for one in result.get("seeds", ())] != list(seeds):
+        return None
+    if any(finished_seed(folder / f"seed_{seed}", seed) is None for seed in seeds):
+        return None
+    if any(result.get(key) != value for key, value in told.items()):
+        result |= told
+        write_variant(folder, result)
+    return result
 
 
 def write_variant(folder: Path, result: Mapping[str, Any]) -> None:

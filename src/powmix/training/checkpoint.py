@@ -70,6 +70,32 @@ def export(path: Path, weights: Weights, **notes: Any) -> None:
         temporary.write_bytes(save(content, {"powmix": json.dumps(notes)}))
 
 
+def notes_of(path: Path) -> dict[str, Any]:
+    """The notes that `export` wrote, without the weights. ValueError where the file is no whole safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get("powmix", "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def fit(model: torch.nn.Module, path: Path) -> None:
+    """Gives a model the weights that `export` wrote. ValueError where they cannot be read, or are another model's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds the weights of another model than config.yaml describes") from error
+
+
 def _write(path: Path, state: Mapping[str, Any]) -> None:
     """torch.save; a full disk stays an OSError, and an interrupt one: torch raises a RuntimeError on top of either."""
     try:

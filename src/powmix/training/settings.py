@@ -53,7 +53,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "amp": choice("off", "bf16"),
         "device": Rule(lambda v: bool(re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(v))), "auto, cpu, cuda or cuda:k"),
         "bucket": SWITCH,
-        "checkpoint": SWITCH,
+        "checkpoint": Rule(lambda value: value in (True, False, "auto"), "auto, true or false"),
     },
     "schedule": {
         "plateau_patience": optional(count(0)),
@@ -69,6 +69,9 @@ RULES: dict[str, dict[str, Rule]] = {
 }
 """What the options of the sections trainer and schedule may be, and the options that stand by themselves."""
 
+CHECKPOINT_SHARE = 0.05
+"""Of the time: an epoch of a small model can take less than to write its state and wait for the disk."""
+
 OPTIMIZER = re.compile(r"(learning_rate|weight_decay)(_\w+)?")
 """The keys of the section optimizer: for all parameters, or for a model's groups (`learning_rate_bert`)."""
 
@@ -80,6 +83,7 @@ class Settings:
     optimizer: the section a model's `parameter_groups` reads. loss: `auto` is the task's own: mse for regression, cross
     entropy for classification, bce for multilabel, and so are, for the latter two, the `l1` and `mse` of a corpus'
     recipe (metrics/losses.py). label_smoothing: of the cross entropy, in training alone.
+    checkpoint: after every epoch, never, or `auto`: as often as takes at most CHECKPOINT_SHARE of the time.
     accumulation: `sum` or `mean` of the gradients of `accumulate` batches. objective: None, or a metric of the task.
     vary: which streams of random numbers follow the seed, None for all; the others are the same for all seeds.
     ValueError names every option that is wrong.
@@ -95,7 +99,7 @@ class Settings:
     amp: str = "off"
     device: str = "auto"
     bucket: bool = False
-    checkpoint: bool = True
+    checkpoint: bool | str = True
     plateau_patience: int | None = None
     factor: float = 0.1
     loss: str = "l1"

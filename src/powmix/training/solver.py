@@ -5,11 +5,13 @@ Shape suffixes: B batch, R rows given to fusion (clean or mixed), N examples of 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from powmix.data.splits import Batch, Split, Splits
 from powmix.metrics import columns
 from powmix.metrics.losses import LOSSES
 from powmix.mixing import Mixed, Mixer
-from powmix.models import Encoded, FusionModel, Noise
+from powmix.models import Encoded, FusionModel, Noise, inputs_of
 from powmix.runs.files import SeedFolder, write_history, write_predictions
 from powmix.runs.records import finished_seed, write_seed
 from powmix.training import checkpoint
@@ -29,8 +31,9 @@ from powmix.training.interruption import sigterm_as_interrupt
 from powmix.training.listener import Listener, Pruned, TrainingFailed
 from powmix.training.mixing_statistics import MixingStatistics, mean_of_epochs
 from powmix.training.optimisation import EarlyStopping, Optimisation
+from powmix.training.preparation import Preparation
 from powmix.training.seeds import Generators
-from powmix.training.settings import Settings, precision, resolve_device
+from powmix.training.settings import CHECKPOINT_SHARE, Settings, precision, resolve_device
 
 Record = dict[str, Any]
 BuildModel = Callable[[], FusionModel]
@@ -157,7 +160,7 @@ class Solver:
 
     def batches(self) -> list[Tensor]:
         """The epoch's batches, as indices (B,); a mixer that pairs mini-batches gets two in one while it mixes."""
-        mixes = self.mixer.p_mix > 0 and self.epoch >= self.mixer.start_epoch
+        mixes = self.mixer.probability(self.epoch) > 0
         size = self.settings.batch_size * (self.mixer.batch_factor if mixes else 1)
         return training_batches(self.splits.train, size, self.generators.shuffle, self.settings.bucket)
 
@@ -178,15 +181,9 @@ class Solver:
 
     # --- evaluation ---------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def predict(self, split: Split) -> Tensor:
         """Predictions (N, C) float32 on the CPU, in the split's order, without dropout or mixing."""
-        self.model.eval()
-        with self.precision():
-            parts = [
-                self.model(split.batch(index)).float() for index in evaluation_batches(split, self.settings.batch_size)
-            ]
-        return torch.cat(parts).cpu()
+        return predict(self.model, split, self.settings.batch_size, self.precision)
 
     def score(self, split: Split, prediction_NC: Tensor) -> dict[str, float]:
         """Metrics of predictions of a whole split, Loss being the exact mean over its examples, targets as they are.
@@ -219,10 +216,13 @@ class Solver:
             )
         self.model.prepare(self.splits.train.target)
         self.optimisation = Optimisation(self.model, self.settings)
+        self.mixer = copy.copy(self.mixer)  # a seed's own: it remembers nothing of the others
+        self.mixer.memory, self.mixer.epochs = {}, self.settings.max_epochs
         self.stopping = EarlyStopping(self.settings.monitor, self.settings.early_stop)
         self.best: checkpoint.Weights | None = None
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self.saved, self.saving = None, 0.0  # when the last checkpoint was written, and how long that took, in seconds
 
     def restore(self) -> None:
         """Continues from the folder's checkpoint; where it is missing, or damaged (reported), begins anew."""
@@ -251,11 +251,20 @@ class Solver:
         self.seconds += row["seconds"]
         if self.stopping.update(self.epoch, row[f"validation_{self.settings.monitor}"]):
             self.best = checkpoint.snapshot(self.model)
-        if self.settings.checkpoint:
-            checkpoint.save(self.folder.checkpoint, self._state())
-        write_history(self.folder.history, self.history)
+        if self.is_time_to_save():
+            start = time.perf_counter()
+            if self.settings.checkpoint:
+                checkpoint.save(self.folder.checkpoint, self._state())
+            write_history(self.folder.history, self.history)
+            self.saved, self.saving = time.perf_counter(), time.perf_counter() - start
         if self.listener:
             self.listener.on_epoch(self.seed, row)
+
+    def is_time_to_save(self) -> bool:
+        """After the first epoch, then as the settings say; an interrupted training repeats the epochs since."""
+        if self.settings.checkpoint != "auto" or self.saved is None:
+            return True
+        return (time.perf_counter() - self.saved) * CHECKPOINT_SHARE >= self.saving
 
     def finish(self) -> Record:
         """Restores the best weights, evaluates the test split, once, and writes the result, also that it failed."""
@@ -267,7 +276,10 @@ class Solver:
             raise
         assert self.best is not None
         test = self.splits.test
-        checkpoint.export(self.folder.weights, self.best, seed=self.seed, epoch=self.stopping.best_epoch)
+        prepared = Preparation.of(self.model.inputs or inputs_of(self.splits), self.splits)
+        checkpoint.export(
+            self.folder.weights, self.best, seed=self.seed, epoch=self.stopping.best_epoch, data=prepared.notes()
+        )
         write_predictions(
             self.folder.predictions, test.ids, test.target.cpu().numpy(), prediction_NC.numpy(), self.splits.task
         )
@@ -319,6 +331,7 @@ class Solver:
             "model": self.model.state_dict(),
             "optimisation": self.optimisation.state(),
             "generators": self.generators.state(),
+            "mixer": self.mixer.memory,
         }
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -328,12 +341,27 @@ class Solver:
             self.model.load_state_dict(state["model"])
             self.optimisation.restore(state["optimisation"])
             self.generators.restore(state["generators"])
+            self.mixer.memory = dict(state["mixer"])
             self.stopping = EarlyStopping(**state["stopping"])
             self.best, self.history, self.seconds = state["best"], json.loads(state["history"]), state["seconds"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise checkpoint.CorruptCheckpoint(
                 f"{self.folder.checkpoint} does not fit this training: {error}"
             ) from error
+
+
+@torch.no_grad()
+def predict(
+    model: FusionModel, split: Split, batch_size: int, precision: Callable[[], AbstractContextManager]
+) -> Tensor:
+    """What a model says of a whole split, (N, C) float32 on the CPU, in the split's order: no dropout, no mixing.
+
+    batch_size: of its training; another one may round otherwise.
+    """
+    model.eval()
+    with precision():
+        parts = [model(split.batch(index)).float() for index in evaluation_batches(split, batch_size)]
+    return torch.cat(parts).cpu()
 
 
 def reproducible() -> Any:

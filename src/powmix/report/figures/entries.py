@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from powmix.mistakes import broken, choice, refuse
-from powmix.report.figures import architectures, effects, hull, hyperparameters, learning_curves, mixing_law, robustness
+from powmix.report.figures import (
+    architectures,
+    effects,
+    forest,
+    hull,
+    hyperparameters,
+    learning_curves,
+    mixing_law,
+    robustness,
+    variance_sources,
+)
 from powmix.report.table import Table
 
 
@@ -75,6 +85,8 @@ ENTRIES = (
         "a PowMix run on a regression task with predictions.csv",
         mixing_law.draw,
     ),
+    Entry("forest", "Effects over tasks", "three tasks or more with their baselines (sweeps=atlas)", forest.of_tasks),
+    Entry("variance", "Where the variance comes from", "runs of sweeps=variance", variance_sources.draw),
     Entry("regularity", "Regularity", "`powmix-analyze regularity` on these runs", robustness.regularity),
 )
 

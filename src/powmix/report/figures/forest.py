@@ -1,16 +1,17 @@
 """The forest plot of mixers over tasks: each paired effect with its interval, and the estimate that tasks share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from powmix.metrics.meta_analysis import Shrunken, shrunken
-from powmix.metrics.statistics import Interval
 from powmix.mixing.registry import COLOURS, TITLES
+from powmix.report import atlas
+from powmix.report.atlas import Effect
 from powmix.report.figures import style
+from powmix.report.table import Table
 
 ROW = 0.36
 APART = 0.17
@@ -25,14 +26,16 @@ MEANING = (
 )
 
 
-@dataclass(frozen=True)
-class Effect:
-    """A mixer's mean paired gain on one task over n seeds, better being positive; error: the standard error."""
-
-    gain: float
-    interval: Interval
-    error: float
-    n: int
+def of_tasks(table: Table) -> Figure | None:
+    """The table's tasks (report/atlas.py), in per cent of each baseline's error; None under three of them."""
+    found = atlas.tasks(table)
+    if len(found) < atlas.LEAST:
+        return None
+    effects = {
+        mixer: {task.title: task.effects[mixer] for task in found if mixer in task.effects}
+        for mixer in atlas.mixers(found)
+    }
+    return draw(effects, f"effect in {atlas.UNIT}")
 
 
 def draw(effects: Mapping[str, Mapping[str, Effect]], unit: str, decimals: int = 1) -> Figure:

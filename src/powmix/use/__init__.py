@@ -1,0 +1,1 @@
+"""The use of trained runs: `powmix.load`, `powmix-predict`, `powmix-export`."""
