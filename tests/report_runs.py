@@ -20,6 +20,7 @@ SEEDS = (1111, 1112, 1113, 1114, 1115)
 MOSI = ("Mult_acc_7", "Mult_acc_5", "Non0_acc_2", "Non0_F1_score", "MAE", "Corr", "Loss", "Has0_acc_2", "Has0_F1_score")
 SIMS = ("Mult_acc_5", "Mult_acc_3", "Mult_acc_2", "F1_score", "MAE", "Corr", "Loss")
 CLASSES = ("Accuracy", "Weighted_F1", "Loss")
+NUMBERS = ("MAE", "RMSE", "R2", "Corr", "Loss")
 MIXING = {"mean_k": 3.12, "label_spread": 0.51, "attention_rate": 0.031, "dropped_rate": 0.004, "mixed_rate": 0.5}
 
 
@@ -242,3 +243,55 @@ def write_demo(root: Path) -> Path:
             found = errors(mean + 0.05 * (model == "lf_dnn"), shift=7 * i + len(model))
             runs.append(write_run(root, mixer, found, dataset=dataset, model=model, keys=keys, history=True))
     return write_sweep(root, "demo", [*runs, None], {len(runs): "RuntimeError: CUDA out of memory"})
+
+
+MANY = (
+    ("none", None, {}),
+    ("manifold_mixup", None, {}),
+    ("multimix", None, {}),
+    ("c_mixup", None, {}),
+    ("regmixup", None, {}),
+    ("modality_dropout", None, {}),
+    ("powmix", None, {}),
+    ("powmix", "isotropic", {}),
+    ("powmix", "no_reweighting", {}),
+    ("powmix", "own_masks", {}),
+    ("powmix", "static", {}),
+    ("powmix", None, {"mixer.p_mix": 0.25}),
+    ("powmix", None, {"mixer.p_mix": 0.8137246205198311}),
+    ("powmix", None, {"mixer.n_out": 64}),
+    ("powmix", None, {"mixer.n_out": 1024, "mixer.p_mix": 0.333333333333}),
+)
+"""Variants of one model: (mixer, ablation, changed options)."""
+
+
+def write_many(root: Path, seeds=SEEDS) -> Path:
+    """A sweep of 60 variants: MANY on two sentiment corpora, a classification and a regression, with their histories.
+
+    On each dataset one variant has a seed less than the others, another two more.
+    """
+    runs: list[Path | None] = []
+    datasets = {
+        "mosi": ("mult", MOSI),
+        "sims": ("self_mm", SIMS),
+        "utd": ("late_fusion", ("Accuracy", "Weighted_F1", "Macro_F1", "AUROC", "Loss")),
+        "maec": ("late_fusion", NUMBERS),
+    }
+    for place, (dataset, (model, keys)) in enumerate(datasets.items()):
+        for i, (mixer, ablation, changes) in enumerate(MANY):
+            mean = 0.82 + 0.06 * np.random.default_rng(100 * place + i).random() + 0.02 * (mixer == "none")
+            own = {2: seeds[:-1], 4: (*seeds, 1201, 1202)}.get(i, seeds)
+            found = errors(mean, seeds=own, shift=31 * place + 7 * i)
+            overrides = (f"dataset={dataset}", f"model={model}", *(f"{key}={value}" for key, value in changes.items()))
+            overrides += (f"ablation={ablation}",) if ablation else ()
+            run = write_run(
+                root, mixer, found, dataset, model, keys, ablation, overrides, config=changes, history=dataset == "mosi"
+            )
+            runs.append(run)
+    return write_sweep(root, "many", runs)
+
+
+if __name__ == "__main__":
+    import sys
+
+    print(write_many(Path(sys.argv[1])))

@@ -54,7 +54,8 @@ def test_a_comparison_adds_seeds_and_says_what_it_decided(tmp_path, monkeypatch,
     monkeypatch.setattr(sys, "argv", command)
     main()
     told = capsys.readouterr().out
-    assert "Seeds were added until it was decided" in told and "PowMix (synthetic/lf_dnn): " in told
+    assert "Seeds were added until it was decided" in told and "PowMix (Synthetic, LF-DNN): " in told
+    assert "Undecided: needs" not in told and "95% CI [" not in told, "no other verdict is told beside it"
     counts = [len(json.loads(path.read_text())["seeds"]) for path in tmp_path.glob("outputs/runs/*/result.json")]
     assert len(counts) == 2 and set(counts) <= {5, 6}
 

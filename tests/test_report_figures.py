@@ -9,11 +9,23 @@ import numpy as np
 import pytest
 import report_runs as fabricate
 
+from powmix.metrics.columns import metric
+from powmix.metrics.statistics import student_interval
 from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report import analyses, atlas, page
 from powmix.report.__main__ import main
-from powmix.report.figures import architectures, entries, forest, hull, hyperparameters, mixing_law, robustness, style
+from powmix.report.figures import (
+    architectures,
+    entries,
+    forest,
+    hull,
+    hyperparameters,
+    mixing_law,
+    paired,
+    robustness,
+    style,
+)
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
 from powmix.report.table import build
 from powmix.runs import collection
@@ -24,6 +36,12 @@ def studies(tmp_path_factory):
     root = tmp_path_factory.mktemp("studies")
     fabricate.write_studies(root)
     return build(collection.read([root]).records)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    root = tmp_path_factory.mktemp("many")
+    return build(collection.read([fabricate.write_many(root)]).records)
 
 
 def test_inline_svgs_do_not_share_ids_and_follow_the_pages_ink():
@@ -78,8 +96,9 @@ def test_figure_2_has_the_papers_points_and_panels():
 def test_a_figure_draws_both_of_the_papers_metrics_or_the_one_that_is_asked_for(studies, tmp_path_factory, number):
     [entry] = entries.choose([str(number)])
     shown = [axis.get_ylabel() for axis in entry.draw(studies).axes]
-    assert shown == ["test Acc-2 ↑", "test MAE ↓"]
-    assert [axis.get_ylabel() for axis in entry.draw(replace(studies, asked=True)).axes] == ["test MAE ↓"]
+    assert shown == ["test Acc-2 ↑", "test MAE ↓", "Δ Acc-2 ↑", "Δ MAE ↓"], "scores, below them paired differences"
+    asked = [axis.get_ylabel() for axis in entry.draw(replace(studies, asked=True)).axes]
+    assert asked == ["test MAE ↓", "Δ MAE ↓"]
 
 
 def test_figure_3_shows_both_readings_of_the_range_beside_each_other(tmp_path):
@@ -89,7 +108,9 @@ def test_figure_3_shows_both_readings_of_the_range_beside_each_other(tmp_path):
             fabricate.write_run(tmp_path, "powmix", config=changes, overrides=(f"mixer.p_scope={scope}",))
     axis = hyperparameters.subset_ranges(build(collection.read([tmp_path]).records)).axes[0]
     names = [label.get_text() for label in axis.get_xticklabels()]
-    assert names == ["U(2, 4)", "U(2, 8)"] and len(axis.containers) == 4, "bars and their errors, twice"
+    assert names == ["U(2, 4)", "U(2, 8)"] and not axis.patches, "no bars on an axis that does not start at 0"
+    first, second = (line.get_xdata() for line in axis.lines if line.get_label().startswith("PowMix"))
+    assert all(x < 0.5 < y + 0.5 for x, y in zip(first[:1], second[:1])) and first[0] < second[0], "beside each other"
 
 
 def test_figures_without_their_data_are_named_with_what_they_need(tmp_path, capsys):
@@ -156,6 +177,47 @@ def test_an_analysis_of_one_seed_or_without_baseline_claims_nothing(tmp_path):
         "undecided: needs about 4 more seeds (no verdict on fewer than 5)." in sentence
         for sentence in analyses.sentences(build(collection.read([tmp_path]).records))
     )
+
+
+def test_a_variant_has_one_look_everywhere_and_short_names_are_explained(many):
+    looks = style.looks(many)
+    by_label = {}
+    for row in many.rows:
+        by_label.setdefault(row.label, set()).add(looks[row.record.signature])
+    assert all(len(found) == 1 for found in by_label.values())
+    shown = [next(iter(found)) for found in by_label.values()]
+    assert len({(look.color, look.marker) for look in shown}) == len(shown), "no two variants look the same"
+    assert max(len(look.key) for look in shown) <= style.MAX_KEY
+    figure = entries.ENTRIES[0].draw(many)
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told[-1] == "PowMix 5: n_out=1024, p_mix=0.333" and len(told) == 5
+    ticks = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert "PowMix 5" in ticks and "Modality dropout" in ticks
+
+
+def test_sixty_variants_are_drawn_without_a_warning_in_their_own_metrics(many, recwarn, tmp_path):
+    for entry in entries.choose(["comparison", "4", "p_mix", "training"]):
+        figure = entry.draw(many)
+        for path in style.save(figure, tmp_path, entry.name):
+            assert path.stat().st_size > 1000
+        labels = [axis.get_ylabel() or axis.get_xlabel() for axis in figure.axes]
+        assert "test Acc ↑" in labels or entry.name == "training"
+    assert not recwarn.list
+    assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".png", ".pdf"}
+
+
+def test_ticks_stand_where_the_data_are(many):
+    [figure] = [entry.draw(many) for entry in entries.choose(["p_mix"])]
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["0.25", "0.5", "0.814"]
+
+
+def test_differences_are_paired_by_seed_with_students_interval(studies):
+    row = next(row for row in studies.rows if row.record.mixer == "powmix" and row.baseline)
+    own, base = row.record.values("MAE"), row.baseline.values("MAE")
+    curve = paired.Curve(style.looks(studies)[row.record.signature], [1.0], [own], [base])
+    lower = paired.draw([paired.Panel("here", metric("MAE"), [curve])], "x", "n").axes[1]
+    [[start, end]] = [path.vertices[:, 1] for path in lower.collections[0].get_paths()]
+    assert (start, end) == pytest.approx(student_interval([own[seed] - base[seed] for seed in own]))
 
 
 @pytest.mark.parametrize(("mixers", "columns"), [(1, 1), (4, 4), (7, 3)])

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -118,10 +119,30 @@ def test_latex_escapes_and_carries_emphasis(tmp_path):
     text = formats.latex(build(collection.read([tmp_path]).records))
     assert r"MAE $\downarrow$" in text and r"Corr $\uparrow$" in text
     assert r"\quad + PowMix (n\_out=64) & 2 &" in text
-    assert r"\textbf{0.750} {\scriptsize $\pm$ 0.071}" in text
-    assert r"\textcolor{red}{0.900 {\scriptsize $\pm$ 0.071}}" in text
-    assert text.count(r"\begin{tabular}{lrcccccc}") == text.count(r"\end{tabular}") == 1
+    assert r"\textbf{0.750}\,{\scriptsize$\pm$0.071}" in text
+    assert r"\textit{0.900}\,{\scriptsize$\pm$0.071}" in text and "color" not in text
+    assert text.count(r"\begin{tabularx}{\linewidth}{@{}Xrcccccc@{}}") == text.count(r"\end{tabularx}") == 1
     assert r"\toprule" in text and r"\bottomrule" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_the_tables_fit_a_two_column_article(tmp_path):
+    sweep = fabricate.write_many(tmp_path)
+    assert main([str(sweep), "--figures", "none", "--paper"]) == 0
+    tables = (sweep / "table.tex").read_text()
+    assert r"PowMix (n\_out=1024, p\_mix=0.333)" in tables and "$^+$" in tables and "$^-$" in tables
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass[twocolumn]{article}\usepackage[T1]{fontenc}\usepackage{booktabs,tabularx,graphicx,amssymb}"
+        + "\n\\begin{document}\n"
+        + tables
+        + "\n\\end{document}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(points) > 5] == []
+    assert "Float too large" not in log
 
 
 def test_markdown_shows_scores_and_differences_in_every_metric(demo):

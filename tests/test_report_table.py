@@ -12,6 +12,7 @@ from powmix.metrics.columns import keys
 from powmix.report.formats import markdown
 from powmix.report.table import build
 from powmix.report.terminal import render
+from powmix.report.verdict import summaries
 from powmix.runs import collection
 from powmix.runs.identity import SCHEMA
 
@@ -242,6 +243,50 @@ def test_a_registered_metric_is_a_column_and_a_dash_where_a_run_has_none(tmp_pat
     assert "Within" not in without.cells and mosi.columns[-1].show(measured.cells["Within"].summary.mean) == "25.0"
     assert "Within ½" in render(table_of(tmp_path), width=200)
     assert "25.0" in markdown(table_of(tmp_path)) and "—" in markdown(table_of(tmp_path))
+
+
+def test_seeds_that_are_not_those_of_most_rows_are_marked_and_said_once(tmp_path):
+    fabricate.write_run(tmp_path, "none", {1: 0.9, 2: 0.8})
+    fabricate.write_run(tmp_path, "powmix", {1: 0.9, 2: 0.8})
+    fabricate.write_run(tmp_path, "multimix", {1: 0.9, 2: 0.8, 3: 0.7})
+    table = table_of(tmp_path)
+    assert [row.count for row in table.rows] == ["2", "3†", "2"]
+    told = "mosi/mult: † not on the same seeds (MultiMix 3; the others 2): scores are over each variant's own"
+    assert told in table.notes and "3†" in render(table, width=150) and "| 3† |" in markdown(table)
+
+
+def test_no_baseline_is_said_once(tmp_path):
+    for model in ("mult", "tfn"):
+        for mixer in ("powmix", "multimix"):
+            fabricate.write_run(tmp_path, mixer, model=model)
+    assert table_of(tmp_path).notes == ["mosi/mult, mosi/tfn: no baseline (mixer=none) among these runs"]
+    assert summaries(table_of(tmp_path)) == []
+
+
+def test_labels_carry_as_few_digits_as_tell_them_apart(tmp_path):
+    for value in (0.8137246205198311, 0.8137946205, 0.25):
+        told = (f"mixer.p_mix={value}",)
+        fabricate.write_run(tmp_path, "powmix", config={"mixer.p_mix": value}, overrides=told)
+    labels = [row.label for row in table_of(tmp_path).rows]
+    assert labels == ["PowMix (p_mix=0.25)", "PowMix (p_mix=0.8137)", "PowMix (p_mix=0.8138)"]
+
+
+def test_each_task_is_judged_in_its_own_metric(tmp_path):
+    fabricate.write_many(tmp_path)
+    table = table_of(tmp_path)
+    assert [section.main.key for section in table.sections] == ["MAE", "MAE", "Accuracy", "MAE"]
+    assert all({m.key for m in s.columns} <= set(s.blocks[0].rows[0].record.seeds[0].test) for s in table.sections)
+    assert any("UTD-MHAD" in sentence and "test Acc " in sentence for sentence in summaries(table))
+
+
+def test_a_result_holds_every_finished_seed_and_the_objective_of_the_commands_own(tmp_path):
+    options = ("mixer=none", "trainer.max_epochs=1")
+    train(tmp_path, *options, "seeds=[1,2]")
+    alone = json.loads((train(tmp_path / "other", *options, "seeds=[3]") / "result.json").read_text())
+    result = json.loads((train(tmp_path, *options, "seeds=[3]") / "result.json").read_text())
+    assert [seed["seed"] for seed in result["seeds"]] == [1, 2, 3]
+    assert result["mean"]["test"]["MAE"] == pytest.approx(sum(seed["test"]["MAE"] for seed in result["seeds"]) / 3)
+    assert result["objective"] == alone["objective"]
 
 
 def test_equal_scores_have_no_best(tmp_path):

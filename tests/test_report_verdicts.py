@@ -6,8 +6,10 @@ from test_report_table import table_of
 
 from powmix.metrics import statistics
 from powmix.metrics.columns import metric
+from powmix.report import write_comparison
 from powmix.report.__main__ import main
 from powmix.report.verdict import judge, needs, summaries, verdicts
+from powmix.runs.records import write_sweep
 
 SEEDS = tuple(range(10))
 MAE, ACCURACY = metric("MAE"), metric("Non0_acc_2")
@@ -140,6 +142,28 @@ def test_a_region_that_is_no_number_above_zero_or_of_no_metric_is_refused(tmp_pa
     assert main([str(tmp_path), "--rope", given]) == 2
     error = capsys.readouterr().err
     assert ("did you mean MAE" if given == "MEA=0.1" else "--rope MAE must be a number > 0") in error
+
+
+def test_where_seeds_were_added_only_the_sequential_verdict_is_told(tmp_path, capsys):
+    runs = [fabricate.write_run(tmp_path, "none", {s: 0.9 for s in SEEDS})]
+    for mixer in ("powmix", "multimix"):
+        runs.append(fabricate.write_run(tmp_path, mixer, {s: 0.8 + 0.001 * s for s in SEEDS}))
+    sweep = fabricate.write_sweep(tmp_path, "grown", runs)
+    told = {"n": 7, "e_value": 25.0, "interval": [-0.12, -0.07], "label": "PowMix", "place": "mosi/mult"}
+    looks = [
+        {"run": runs[1].name, "decision": "better", **told},
+        {"run": runs[2].name, "decision": "undecided", **told},
+    ]
+    write_sweep(sweep, until={"split": "test", "metric": "MAE", "effect": 1.0, "most": 10, "looks": looks})
+    printed = write_comparison(sweep, width=200)
+    assert main([str(sweep), "--figures", "none"]) == 0
+    page = (sweep / "report.html").read_text()
+    for text in (printed, capsys.readouterr().out, (sweep / "table.md").read_text(), page):
+        assert "it is better, decided after 7 seeds; test MAE against no mixing, at all times" in text
+        assert "[−0.120, −0.070], e-value 25." in text and "undecided with 7 of 10 seeds" in text
+        assert "Seeds were added until it was decided" in text
+        assert "95% CI [" not in text and "It is better." not in text and "It is worse." not in text
+    assert "$^+$" not in (sweep / "table.tex").read_text()
 
 
 def test_of_many_variants_the_best_on_validation_speaks(tmp_path):

@@ -22,7 +22,14 @@ from powmix.metrics.values import UndefinedMetric
 from powmix.runs.files import alone_in, read_json
 from powmix.runs.identity import DEFAULT_SEED
 from powmix.runs.provenance import command, provenance
-from powmix.runs.records import finished_seed, refuse_other_schema, sweeps_of, write_config, write_variant
+from powmix.runs.records import (
+    all_seeds,
+    finished_seed,
+    refuse_other_schema,
+    sweeps_of,
+    write_config,
+    write_variant,
+)
 from powmix.tracking import Listener, chosen, listening
 from powmix.training import Pruned, Settings, resolve_device, train_seeds
 
@@ -89,8 +96,9 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
     """Train every seed of a variant that is not yet trained, and write its result.json.
 
     config: the composed configuration, plain, with `seeds` a list. identity: `signature`, `variant`, `name`,
-    `overrides`, `sweep`. extra: who listens beside the chosen trackers. Whatever stops it is raised again, after what
-    was finished has been written down. ValueError where the folder holds a run of another schema.
+    `overrides`, `sweep`. extra: who listens beside the chosen trackers. The result holds every finished seed of the
+    variant, and their mean; its objective is over this command's. Whatever stops it is raised again, after what was
+    finished has been written down. ValueError where the folder holds a run of another schema.
     """
     result = {
         "status": "running",
@@ -113,9 +121,11 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
             raise
         finally:
             if result["seeds"]:
+                own = spread(result["seeds"])
+                result["objective"] = own["mean"]["validation"][result["objective_metric"]]
+                result["seeds"] = all_seeds(folder, result["seeds"])
                 result |= spread(result["seeds"])
                 result["metrics"] = described(result["mean"]["test"])
-                result["objective"] = result["mean"]["validation"][result["objective_metric"]]
             write_variant(folder, result)
     return result
 

@@ -144,10 +144,12 @@ def look(folder: Path, until: Any, n: int) -> set[int]:
     """The jobs of a sweep that need more than n seeds; what is decided is written into sweep.json.
 
     A job is open while its comparison is undecided, a baseline while any comparison with it is. Every comparison is
-    tested at the level divided by their number, so that all of them together are wrong with probability 5 %.
+    tested at the level divided by their number, so that all of them together are wrong with probability 5 %. A seed's
+    difference is the mean over its folds.
     """
     from powmix.metrics.sequential import Sequential
     from powmix.metrics.statistics import ALPHA
+    from powmix.report.folds import by_seed, parts
     from powmix.report.table import build
     from powmix.report.verdict import region
     from powmix.runs import collection
@@ -158,15 +160,18 @@ def look(folder: Path, until: Any, n: int) -> set[int]:
     found, wanted = [], set()
     for row in rows:
         assert row.baseline is not None
-        plan = Sequential(until.effect, region(table.main, row, table), most=until.seeds, alpha=ALPHA / len(rows))
-        own, base = (record.values(table.main.key, until.split) for record in (row.record, row.baseline))
-        differences = [own[seed] - base[seed] for seed in seed_list(n) if seed in own and seed in base]
+        m = row.main
+        plan = Sequential(until.effect, region(m, row, table), most=until.seeds, alpha=ALPHA / len(rows))
+        own, base = (record.values(m.key, until.split) for record in (row.record, row.baseline))
+        gaps = by_seed({key: own[key] - base[key] for key in own.keys() & base.keys()})
+        differences = [gaps[seed] for seed in seed_list(n) if seed in gaps]
         if not differences:
             continue
-        seen = plan.look(differences, table.main.higher_is_better)
-        found.append({"run": row.record.signature, "label": row.label, "place": row.place, **asdict(seen)})
+        seen = plan.look(differences, m.higher_is_better)
+        told = {"run": row.record.signature, "label": row.label, "place": row.place, "metric": m.key}
+        found.append({**told, **asdict(seen)})
         if not plan.finished(differences):
-            wanted |= {row.record.folder.resolve(), row.baseline.folder.resolve()}
+            wanted |= {one.folder.resolve() for side in (row.record, row.baseline) for one in parts(side)}
     write_sweep(
         folder,
         until={

@@ -1,6 +1,7 @@
 """`powmix-report PATH...`: the tables, figures and page of finished runs, without torch, in seconds."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -55,18 +56,19 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        _report(options)
+        _report(options, shlex.join(["powmix-report", *(sys.argv[1:] if arguments is None else arguments)]))
     except ValueError as error:
         print(f"powmix-report: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _report(options: argparse.Namespace) -> None:
+def _report(options: argparse.Namespace, command: str) -> None:
     from powmix.report import claims, published
     from powmix.report.comparison import compare
     from powmix.report.figures import entries as listed
     from powmix.report.table import build
+    from powmix.report.verdict import looks
     from powmix.runs import collection
 
     entries = listed.choose(options.figures.split(","))
@@ -74,7 +76,8 @@ def _report(options: argparse.Namespace) -> None:
         _draw_free(entries, options.out or DEFAULT_OUT)
         return
     found = collection.read(options.paths)
-    table = replace(build(found.records, _metric(options.metric, found)), regions=_regions(options.rope, found))
+    table = build(found.records, _metric(options.metric, found), looks(found.sweeps))
+    table = replace(table, regions=_regions(options.rope, found))
     tuned = published.tuned(found.sweeps)
     known = None
     if options.paper or options.paper_file:
@@ -83,7 +86,7 @@ def _report(options: argparse.Namespace) -> None:
     out = options.out or _default_out(options.paths, found)
     print(compare(found, table, sys.stdout.isatty(), published=known, claims=checked))
     figures, skipped = _draw(table, entries, out) if table.rows else ([], [])
-    _write(table, found, figures, known, checked, out)
+    _write(table, found, figures, known, checked, out, command)
     for entry in skipped:
         print(f"{entry.name}: not drawn, it needs {entry.needs}")
     print(f"\nWritten to {out}: table.csv, table.tex, table.md, statistics.csv, {len(figures)} figures, report.html")
@@ -141,7 +144,7 @@ def _draw(table: "Table | None", entries: Sequence, out: Path) -> tuple[list[tup
         if figure is None:
             skipped.append(entry)
             continue
-        svg, _ = style.save(figure, out if entry.name == "comparison" else out / "figures", entry.name)
+        svg, *_ = style.save(figure, out if entry.name == "comparison" else out / "figures", entry.name)
         drawn.append((entry.name, entry.title, style.inline(svg.read_text("utf-8"), entry.title)))
     return drawn, skipped
 
@@ -153,6 +156,7 @@ def _write(
     known: "Published | None",
     claims: "Sequence[Checked]",
     out: Path,
+    command: str,
 ) -> None:
     from powmix.report import formats, page
     from powmix.report.comparison import markdown, write
@@ -164,7 +168,7 @@ def _write(
     write(out / "table.csv", formats.wide_csv(table))
     write(out / "statistics.csv", formats.statistics_csv(table))
     write(out / "table.tex", "\n".join([formats.latex(table, known), *paper]))
-    write(out / "report.html", page.render(table, found, figures, out.resolve(), known, claims, title))
+    write(out / "report.html", page.render(table, found, figures, out.resolve(), known, claims, title, command))
 
 
 if __name__ == "__main__":

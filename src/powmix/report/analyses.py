@@ -16,6 +16,7 @@ from statistics import fmean
 
 from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import Comparison, compare, correct
+from powmix.report.folds import Key
 from powmix.report.table import Row, Table
 from powmix.report.verdict import judge, region, show_interval
 from powmix.runs.records import Record
@@ -51,22 +52,22 @@ def analysed(table: Table, name: str) -> dict[str, list[Row]]:
     return {title: rows for title, rows in found.items() if rows}
 
 
-def by_seed(record: Record, name: str, key: str, **where: str) -> dict[int, float]:
+def by_seed(record: Record, name: str, key: str, **where: str) -> dict[Key, float]:
     """{seed: value} of the rows that are as `where` says."""
     rows = record.analysis(name)
-    return {int(r["seed"]): float(r[key]) for r in rows if key in r and all(r.get(k) == v for k, v in where.items())}
+    return {r["seed"]: float(r[key]) for r in rows if key in r and all(r.get(k) == v for k, v in where.items())}
 
 
-def curve(rows: Sequence[Mapping], key: str, kinds: Sequence[str]) -> dict[int, dict[float, float]]:
+def curve(rows: Sequence[Mapping], key: str, kinds: Sequence[str]) -> dict[Key, dict[float, float]]:
     """{seed: {p: value}}: repetitions averaged within a kind, then the kinds (of those that p has) averaged."""
-    cells: dict[tuple[int, float, str], list[float]] = defaultdict(list)
+    cells: dict[tuple[Key, float, str], list[float]] = defaultdict(list)
     for row in rows:
         if key in row and row.get("kind", kinds[0]) in kinds:
-            cells[(int(row["seed"]), float(row["p"]), row.get("kind", kinds[0]))].append(float(row[key]))
-    by_kind: dict[tuple[int, float], list[float]] = defaultdict(list)
+            cells[(row["seed"], float(row["p"]), row.get("kind", kinds[0]))].append(float(row[key]))
+    by_kind: dict[tuple[Key, float], list[float]] = defaultdict(list)
     for (seed, p, _), values in cells.items():
         by_kind[(seed, p)].append(fmean(values))
-    found: dict[int, dict[float, float]] = defaultdict(dict)
+    found: dict[Key, dict[float, float]] = defaultdict(dict)
     for (seed, p), values in sorted(by_kind.items()):
         found[seed][p] = fmean(values)
     return found
@@ -78,11 +79,11 @@ def sentences(table: Table) -> list[str]:
         sentence
         for name in QUESTIONS
         for title, rows in analysed(table, name).items()
-        if (sentence := _sentence(name, title, rows, QUESTIONS[name].metric or table.main, table))
+        if (sentence := _sentence(name, title, rows, QUESTIONS[name].metric or rows[0].main, table))
     ]
 
 
-def answer(record: Record, name: str, m: Metric) -> dict[int, float]:
+def answer(record: Record, name: str, m: Metric) -> dict[Key, float]:
     """{seed: the number that stands for the analysis}: a mean over heads, or over the probabilities above 0."""
     if name in KINDS:
         curves = curve(record.analysis(name), m.key, KINDS[name])
@@ -103,12 +104,15 @@ def _sentence(name: str, title: str, rows: Sequence[Row], m: Metric, table: Tabl
     ]
     compared = correct([comparison for _, comparison in pairs])
     tests = sum(c is not None and c.p_t is not None for c in compared)
-    parts = [_against(row, c, m, tests, region(m, row, table)) for (row, _), c in zip(pairs, compared) if c]
+    parts = [_against(row, c, m, tests, table) for (row, _), c in zip(pairs, compared) if c]
     label = m.label if QUESTIONS[name].metric else f"test {m.label}"
     return f"{QUESTIONS[name].subject} ({title}), {label} against no mixing: {'; '.join(parts)}." if parts else ""
 
 
-def _against(row: Row, c: Comparison, m: Metric, tests: int, r: float | None) -> str:
+def _against(row: Row, c: Comparison, m: Metric, tests: int, table: Table) -> str:
     interval = f" {show_interval(c, m)}" if c.ci else ""
-    judgement = judge(c, m, tests, r, "this analysis'")[1].rstrip(".")
-    return f"{row.label} {m.show_difference(c.difference)}{interval}, {judgement[0].lower()}{judgement[1:]}"
+    told = f"{row.label} {m.show_difference(c.difference)}{interval}"
+    if row.record.signature in table.sequential:
+        return told  # its seeds were not chosen beforehand, as these verdicts need
+    judgement = judge(c, m, tests, region(m, row, table), "this analysis'")[1].rstrip(".")
+    return f"{told}, {judgement[0].lower()}{judgement[1:]}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from powmix.data.registry import TITLES as DATASETS
 from powmix.metrics.columns import metric
-from powmix.metrics.statistics import BOOTSTRAP_SEED
+from powmix.metrics.statistics import BOOTSTRAP_SEED, MIN_VERDICT
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS
 from powmix.report import figure_claims
@@ -28,6 +28,7 @@ from powmix.report.contests import (
     in_both_metrics,
     printed_rows,
     rival_of,
+    undecided,
     values_of,
 )
 from powmix.report.published import Published, statements
@@ -89,7 +90,7 @@ def fails(runs: Runs, count: str) -> Finding:
     """How many cells of Table 2 the two other mixers do not improve, at the printed precision.
 
     count: `cells` (a mixer, a metric), or `metrics` (failed where at least one of the two mixers fails). The interval
-    is a percentile bootstrap over seeds; the claim is a majority.
+    is a percentile bootstrap over seeds; the claim is a majority, undecided on fewer than MIN_VERDICT paired seeds.
     """
     printed = printed_rows(runs, "table2")
     gaps: dict[tuple, list[tuple[np.ndarray, int]]] = {}
@@ -117,6 +118,9 @@ def fails(runs: Runs, count: str) -> Finding:
     told = f"{failed} of {total} {count} ({failed / total:.0%})"
     if n_run < expected:
         return Finding(told, f"[{low:.0%}, {high:.0%}]", f"{UNDECIDED} ({n_run} of {expected} cells are run)")
+    fewest = min(len(d_N) for members in gaps.values() for d_N, _ in members)
+    if fewest < MIN_VERDICT:
+        return Finding(told, f"[{low:.0%}, {high:.0%}]", undecided(MIN_VERDICT - fewest))
     verdict = REPRODUCED if low > 0.5 else NOT if high < 0.5 else f"{UNDECIDED} (needs more seeds)"
     return Finding(told, f"[{low:.0%}, {high:.0%}]", verdict)
 

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from powmix.metrics.columns import Metric, metric
 from powmix.report import analyses, atlas, formats, terminal, variance
 from powmix.report.claims import Checked
 from powmix.report.paper_tables import needs, paper_tables
 from powmix.report.published import Published
 from powmix.report.table import Table, build
-from powmix.report.verdict import summaries
+from powmix.report.verdict import SEQUENTIAL, looks, summaries
 from powmix.runs import collection
 from powmix.runs.collection import Collection, Failure
-from powmix.runs.files import read_json, replacing
+from powmix.runs.files import replacing
 
 
 def write_comparison(sweep_folder: Path, color: bool = False, width: int | None = None) -> str:
@@ -22,8 +21,8 @@ def write_comparison(sweep_folder: Path, color: bool = False, width: int | None 
     """
     sweep_folder = Path(sweep_folder)
     found = collection.read([sweep_folder])
-    table = build(found.records)
-    text = compare(found, table, color, width) + until_decided(sweep_folder, table)
+    table = build(found.records, sequential=looks(found.sweeps))
+    text = compare(found, table, color, width)
     write(sweep_folder / "table.md", markdown(sweep_folder.name, found, table))
     write(sweep_folder / "table.csv", formats.wide_csv(table))
     if table.rows:
@@ -31,30 +30,6 @@ def write_comparison(sweep_folder: Path, color: bool = False, width: int | None 
 
         style.save(effects.draw(table), sweep_folder, "comparison")
     return text
-
-
-def until_decided(sweep_folder: Path, table: Table) -> str:
-    """What a sweep that added seeds until it was decided has decided, a sentence for each comparison; else nothing."""
-    until = (read_json(sweep_folder / "sweep.json") or {}).get("until")
-    if not until or not until["looks"]:
-        return ""
-    m = metric(until["metric"])
-    words = {"same": "no difference that matters", "undecided": f"undecided with {until['most']} seeds"}
-    sentences = [
-        f"{look['label']} ({look['place']}): {words.get(look['decision'], look['decision'])} after {look['n']} seeds; "
-        f"{until['split']} {m.label}, at all times at once within {_interval(look['interval'], m)}, "
-        f"e-value {look['e_value']:.3g}."
-        for look in until["looks"]
-    ]
-    note = "Seeds were added until it was decided: these verdicts hold for that, the table's intervals do not."
-    return f"\n{note}\n\n{_bullets(sentences)}"
-
-
-def _interval(bounds: Sequence[float | None], m: Metric) -> str:
-    low, high = bounds
-    if low is None or high is None:
-        return "any bounds"
-    return f"[{m.show_difference(low)}, {m.show_difference(high)}]"
 
 
 def compare(
@@ -101,7 +76,8 @@ def markdown(
 
 def found_out(table: Table) -> list[str]:
     """What the runs say, in sentences: of every mixer, of every analysis, of the sources of variance."""
-    return [*summaries(table), *analyses.sentences(table), *variance.sentences(table), *atlas.sentences(table)]
+    told = [SEQUENTIAL] if table.sequential else []
+    return [*told, *summaries(table), *analyses.sentences(table), *variance.sentences(table), *atlas.sentences(table)]
 
 
 def describe(run_folder: Path, color: bool = False, width: int | None = None) -> str:

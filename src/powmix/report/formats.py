@@ -1,13 +1,15 @@
 """Tables as files: CSV (wide), CSV of all statistics (long), Markdown and LaTeX (booktabs)."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
 
 from powmix.metrics.columns import Metric
+from powmix.metrics.statistics import ALPHA, MIN_VERDICT
 from powmix.report import lines as printed
 from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
+from powmix.report.folds import Folded, parts
 from powmix.report.lines import Line, Text
 from powmix.report.paper_tables import PaperTable
 from powmix.report.published import Published
@@ -15,7 +17,10 @@ from powmix.report.table import Block, Row, Section, Table
 from powmix.report.verdict import show_interval
 
 ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$"}
-IDENTITY = ("dataset", "model", "protocol", "task", "mixer", "ablation", "label", "status", "n", "seeds")
+LATEX_HEAD = "% \\usepackage{booktabs,tabularx,graphicx,amssymb}\n"
+LATEX_ROWS = 40
+"""Of a page."""
+IDENTITY = ("dataset", "model", "protocol", "task", "mixer", "ablation", "label", "status", "n", "folds", "seeds")
 
 
 def wide_csv(table: Table) -> str:
@@ -41,37 +46,41 @@ def statistics_csv(table: Table) -> str:
 
 def markdown(table: Table, published: Published | None = None) -> str:
     """Scores and, below them, differences to the baseline in every metric."""
-    parts = []
-    for section in table.sections:
-        parts += [f"## {section.title}", ""]
-        for block in section.blocks:
-            parts += [f"### {block.title}", "", *_markdown_scores(section, block, published), ""]
-            if any(row.baseline for row in block.rows):
-                parts += ["Difference to no mixing, paired by seed, [95% CI]:", ""]
-                parts += [*_markdown_differences(section, block), ""]
-    parts.append("Mean ± standard deviation over seeds (ddof 1). **Best** of its model; ▼ worse than no mixing.")
-    parts += [f"- {note}" for note in table.notes]
-    return "\n".join(parts) + "\n"
+    written = [line for section in table.sections for line in markdown_section(section, published)]
+    written.append("Mean ± standard deviation over seeds (ddof 1). **Best** of its model; ▼ worse than no mixing.")
+    written += [f"- {note}" for note in table.notes]
+    return "\n".join(written) + "\n"
+
+
+def markdown_section(section: Section, published: Published | None = None) -> list[str]:
+    """One dataset's lines."""
+    written = [f"## {section.title}", ""]
+    for block in section.blocks:
+        written += [f"### {block.title}", "", *_markdown_scores(section, block, published), ""]
+        if block.compared:
+            written += ["Difference to no mixing, paired by seed, [95% CI]:", ""]
+            written += [*_markdown_differences(section, block), ""]
+    return written
 
 
 def latex(table: Table, published: Published | None = None) -> str:
-    """booktabs tables, one per dataset: best in bold, worse than the baseline in red, arrows in the head.
+    """Tables across both columns of a two-column article, one per dataset, of many rows several.
 
-    The preamble needs booktabs and xcolor, and amssymb for the published Table 3.
+    Best in bold, worse than the baseline in italics, significance by + and -, so that it prints in grey. The preamble
+    needs booktabs, tabularx and graphicx, and amssymb for the published Table 3.
     """
-    head = "% \\usepackage{booktabs,xcolor,amssymb}\n"
-    return head + "\n".join(_latex_section(section, published) for section in table.sections)
+    return LATEX_HEAD + "\n".join(latex_section(section, table, published) for section in table.sections)
 
 
 def markdown_paper(table: PaperTable) -> str:
     """A published table with ours beside it, all datasets in one row."""
     columns = [f"{group.title} {m.label} {m.arrow}" for group in table.groups for m in group.columns]
-    parts = [f"## {table.title}", "", _markdown_row([*table.heads, *columns])]
-    parts.append("|" + ":---|" * len(table.heads) + "---:|" * len(columns))
+    written = [f"## {table.title}", "", _markdown_row([*table.heads, *columns])]
+    written.append("|" + ":---|" * len(table.heads) + "---:|" * len(columns))
     for line in (line for block in table.blocks for line in block):
         heads = line.heads if line.kind == "published" or table.own else (f"*{line.heads[0]}*", *line.heads[1:])
-        parts.append(_markdown_row([*heads, *map(_markdown_cell, line.texts(table.groups))]))
-    return "\n".join([*parts, "", table.note]) + "\n"
+        written.append(_markdown_row([*heads, *map(_markdown_cell, line.texts(table.groups))]))
+    return "\n".join([*written, "", table.note]) + "\n"
 
 
 def markdown_claims(claims: Sequence[Checked]) -> str:
@@ -92,7 +101,11 @@ def latex_paper(table: PaperTable) -> str:
         "\n".join(_latex_paper_line(line.heads, line.texts(table.groups)) for line in block) for block in table.blocks
     )
     head = rf"{lead} & {groups} \\" + "\n" + " & ".join([*map(escape_latex, table.heads), *columns])
-    return _latex_table(f"{table.title}. {table.note}", "l" * len(table.heads) + "c" * n_columns, head, body)
+    columns = "l" * len(table.heads) + "c" * n_columns
+    note = table.note.replace("* or bold", "Bold").replace("! or red", "italic")
+    shrunk = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    content = [shrunk, *_tabular("tabular", columns, head, body), "}"]
+    return _latex_table(escape_latex(f"{table.title}. {note}"), "\n".join(content))
 
 
 def _latex_paper_line(heads: tuple[str, ...], texts: list[Text]) -> str:
@@ -116,16 +129,18 @@ def escape_latex(text: str) -> str:
 def _identity(row: Row) -> dict[str, Any]:
     record = row.record
     found = {name: getattr(record, name, None) for name in IDENTITY}
-    return {**found, "label": row.label, "n": len(row.seeds), "seeds": " ".join(map(str, row.seeds))}
+    over = len(parts(row.record)) if isinstance(row.record, Folded) else ""
+    seeds = " ".join("/".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in row.seeds)
+    return {**found, "label": row.label, "n": len(row.seeds), "folds": over, "seeds": seeds}
 
 
 def _source(row: Row) -> dict[str, Any]:
     record = row.record
     return {
-        "signature": record.signature,
+        "signature": " ".join(one.signature for one in parts(record)),
         "git": record.provenance.get("git") or "",
         "command": record.command,
-        "folder": str(record.folder),
+        "folder": " ".join(str(one.folder) for one in parts(record)),
         "notes": "; ".join(row.notes),
     }
 
@@ -199,36 +214,63 @@ def difference(row: Row, m: Metric) -> str:
     return m.show_difference(c.difference) + (f" {show_interval(c, m)}" if c.ci else " (too few seeds)")
 
 
-def _latex_section(section: Section, published: Published | None) -> str:
+def latex_section(section: Section, table: Table, published: Published | None = None) -> str:
+    """One dataset's tables: as many as pages hold."""
     head = " & ".join(["Model", "$n$", *[f"{escape_latex(m.label)} {ARROWS[m.arrow]}" for m in section.columns]])
-    body = " \\midrule\n".join(_latex_block(section, block, published) for block in section.blocks)
-    caption = f"{section.title}: mean and standard deviation over n seeds. Best in bold, worse than no mixing in red."
-    return _latex_table(caption, f"lr{'c' * len(section.columns)}", head, body)
-
-
-def _latex_table(caption: str, columns: str, head: str, body: str) -> str:
-    return "\n".join(
-        [
-            r"\begin{table}[t]",
-            r"\centering",
-            rf"\caption{{{escape_latex(caption)}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            rf"{head} \\ \midrule",
-            rf"{body} \bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
+    marks = any(_significant(row, m, table) for block in section.blocks for row in block.rows for m in section.columns)
+    seeds = (
+        ", $n$ seeds"
+        if not any(row.uneven for block in section.blocks for row in block.rows)
+        else (", $n$ seeds ($^\\dagger$: others than most)")
     )
+    caption = (
+        rf"{escape_latex(section.title)}: mean $\pm$ standard deviation{seeds}. Best \textbf{{bold}}, worse than no "
+    )
+    caption += r"mixing \textit{italic}"
+    if marks:
+        caption += "; $^+$, $^-$: better, worse by a paired $t$-test (5\\%, Holm)"
+    blocks = [[*_latex_block(section, block, table, published)] for block in section.blocks]
+    pages: list[list[list[str]]] = [[]]
+    for part in (block[i : i + LATEX_ROWS] for block in blocks for i in range(0, len(block), LATEX_ROWS)):
+        if pages[-1] and sum(map(len, pages[-1])) + len(part) > LATEX_ROWS:
+            pages.append([])
+        pages[-1].append(part)
+    columns = f"@{{}}Xr{'c' * len(section.columns)}@{{}}"
+    made = []
+    for i, page in enumerate(pages):
+        body = " \\midrule\n".join("\n".join(block) for block in page)
+        more = " (continued)" * (i > 0)
+        made.append(_latex_table(f"{caption}{more}.", "\n".join(_tabular("tabularx", columns, head, body))))
+    return "\n".join(made)
 
 
-def _latex_block(section: Section, block: Block, published: Published | None) -> str:
-    rows = []
+def _tabular(kind: str, columns: str, head: str, body: str) -> list[str]:
+    width = r"{\linewidth}" if kind == "tabularx" else ""
+    rules = [r"\toprule", rf"{head} \\ \midrule", rf"{body} \bottomrule"]
+    return [rf"\begin{{{kind}}}{width}{{{columns}}}", *rules, rf"\end{{{kind}}}"]
+
+
+def _latex_table(caption: str, content: str) -> str:
+    lead = [r"\begin{table*}[t]", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"]
+    return "\n".join([*lead, rf"\caption{{{caption}}}", content, r"\end{table*}", ""])
+
+
+def _significant(row: Row, m: Metric, table: Table) -> str:
+    """`+` or `-` where the paired t-test says so after Holm's correction, on seeds enough for a verdict."""
+    cell = row.cells.get(m.key)
+    c = cell.comparison if cell else None
+    if c is None or c.n < MIN_VERDICT or row.record.signature in table.sequential:
+        return ""
+    if c.p_t_holm is None or c.p_t_holm >= ALPHA:
+        return ""
+    return "+" if m.sign * c.difference > 0 else "-"
+
+
+def _latex_block(section: Section, block: Block, table: Table, published: Published | None) -> Iterator[str]:
     for line in printed.lines(section, block, published):
-        cells = " & ".join(_latex_cell(text) for text in line.cells)
-        rows.append(rf"{_latex_label(block, line)} & {line.seeds} & {cells} \\")
-    return "\n".join(rows)
+        marks = [_significant(line.row, m, table) if line.row else "" for m in section.columns]
+        cells = " & ".join(_latex_cell(text, mark) for text, mark in zip(line.cells, marks))
+        yield rf"{_latex_label(block, line)} & {escape_latex(line.seeds)} & {cells} \\"
 
 
 def _latex_label(block: Block, line: Line) -> str:
@@ -240,9 +282,9 @@ def _latex_label(block: Block, line: Line) -> str:
     return rf"\quad + {escape_latex(line.label)}"
 
 
-def _latex_cell(text: Text) -> str:
+def _latex_cell(text: Text, mark: str = "") -> str:
     mean = escape_latex(text.mean)
-    if text.best:
-        mean = rf"\textbf{{{mean}}}"
-    std = rf" {{\scriptsize $\pm$ {text.std}}}" if text.std else ""
-    return rf"\textcolor{{red}}{{{mean}{std}}}" if text.worse else mean + std
+    if text.best or text.worse:
+        mean = rf"\text{'bf' if text.best else 'it'}{{{mean}}}"
+    std = rf"\,{{\scriptsize$\pm${text.std}}}" if text.std else ""
+    return mean + std + (f"$^{mark}$" if mark else "")

@@ -12,6 +12,7 @@ from powmix.runs.records import Record
 # Overrides that name the row already, or do not change the science.
 LEFT_OUT = {"dataset", "model", "mixer", "ablation", "protocol", "recipe", "seeds", "outputs", "tracker", "sweep"}
 LEFT_OUT |= {"sweeps", "dataset.path", "trainer.device", "trainer.checkpoint", "protocol.name", "name"}
+LEFT_OUT |= {"dataset.fold"}  # folds.py makes one variant of them
 LEFT_OUT_SECTIONS = ("hydra", "tracker", "trial")
 
 # Sections of a configuration that shape a run, mixing aside.
@@ -41,6 +42,7 @@ def natural(text: str) -> list[Any]:
     return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in _NUMBER.findall(text)]
 
 
+_DECIMAL = re.compile(r"\d+\.\d+(?:e[-+]?\d+)?")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|[^\d]+")
 
 
@@ -107,4 +109,20 @@ def _text(value: Any) -> str:
 def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
     keys = sorted({key for one in settings for key in one})
     varying = [key for key in keys if len({one.get(key) for one in settings}) > 1]
-    return [", ".join(f"{k.removeprefix('mixer.')}={one[k]}" for k in varying if k in one) for one in settings]
+    short = {key: _rounded({one[key] for one in settings if key in one}) for key in varying}
+    return [
+        ", ".join(f"{k.removeprefix('mixer.')}={short[k][one[k]]}" for k in varying if k in one) for one in settings
+    ]
+
+
+def _rounded(values: Collection[str]) -> dict[str, str]:
+    """{value: the same with as few digits, three at least, as keep all values apart}."""
+    for digits in range(3, 17):
+        found = {text: _shortened(text, digits) for text in values}
+        if len(set(found.values())) == len(found):
+            return found
+    return {text: text for text in values}
+
+
+def _shortened(text: str, digits: int) -> str:
+    return _DECIMAL.sub(lambda number: min(number[0], f"{float(number[0]):.{digits}g}", key=len), text)

@@ -42,7 +42,7 @@ def lines(section: Section, block: Block, published: Published | None = None) ->
     beside = list(published.beside(block.rows)) if published else []
     for row in block.rows:
         cells = tuple(text_of(row, m) for m in section.columns)
-        yield Line("row", row.label, str(len(row.seeds)), cells, row)
+        yield Line("row", row.label, row.count, cells, row)
         for known, owner in beside:
             if owner is row:
                 yield _published(known, section.columns, f"published: {known.title}")

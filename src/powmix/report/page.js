@@ -30,3 +30,27 @@ const reveal = () => {
 };
 addEventListener("hashchange", reveal);
 reveal();
+const theme = document.getElementById("theme");
+const kept = () => { try { return localStorage.getItem("powmix-theme"); } catch { return null; } };
+const prefers = matchMedia("(prefers-color-scheme: dark)");
+const show = (name) => { document.documentElement.dataset.theme = name; };
+show(kept() ?? (prefers.matches ? "dark" : "light"));
+prefers.addEventListener("change", () => kept() ?? show(prefers.matches ? "dark" : "light"));
+theme.addEventListener("click", () => {
+  const name = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  show(name);
+  try { localStorage.setItem("powmix-theme", name); } catch { /* a page from a file may not keep anything */ }
+});
+const copied = (text) => {
+  const area = document.body.appendChild(document.createElement("textarea"));
+  area.value = text;
+  area.select();
+  const done = document.execCommand("copy");  // navigator.clipboard is refused to pages from files
+  area.remove();
+  return done;
+};
+document.querySelectorAll("[data-copy]").forEach((button) => button.addEventListener("click", () => {
+  const texts = JSON.parse(button.parentElement.querySelector("script").textContent);
+  button.textContent = copied(texts[button.dataset.copy]) ? "copied" : "not allowed";
+  setTimeout(() => { button.textContent = button.dataset.copy; }, 1500);
+}));

@@ -1,23 +1,28 @@
 """report.html: one page that opens offline, with sortable tables, inline figures and the runs behind every number."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import ALPHA, MIN_INTERVAL, MIN_T, MIN_WILCOXON, Comparison
-from powmix.report import analyses, atlas, variance
+from powmix.report import analyses, atlas, formats, variance
 from powmix.report import lines as printed
 from powmix.report.claims import CLAIM_COLUMNS, CLAIMS, Checked, claim_cells
+from powmix.report.folds import named
 from powmix.report.lines import Line, Text
 from powmix.report.paper_tables import PaperTable, needs, paper_tables
 from powmix.report.published import Published
 from powmix.report.run_cards import anchor, fallback_table, run_card
-from powmix.report.table import Block, Row, Section, Table
-from powmix.report.verdict import show_interval, verdicts
+from powmix.report.table import NO_BASELINE, Block, Row, Section, Table
+from powmix.report.verdict import SEQUENTIAL, show_interval, verdicts
 from powmix.runs.collection import Collection, Failure
+from powmix.runs.files import read_json
 
 WIDE = 450  # points above which a figure takes a row of its own
 SHOWN = 12  # sentences before the rest is folded
@@ -31,13 +36,17 @@ def render(
     published: Published | None = None,
     claims: Sequence[Checked] = (),
     title: str = "powmix report",
+    command: str = "",
 ) -> str:
-    """The page's text; `figures` are (name, title, svg), `folder` is where the page will lie (for links to runs)."""
+    """The page's text; `figures` are (name, title, svg), `folder` is where the page will lie (for links to runs).
+
+    command: what it is made by; date, sweeps' own commands and it stand on top.
+    """
     parts = [
-        _header(title, table, found),
+        _header(title, table, found, command),
         "<main>",
         _verdicts(table),
-        *[_section(section, published=published) for section in table.sections],
+        *[_section(section, table, published) for section in table.sections],
         _notes(table),
         _statistics(table),
         fallback_table(table.rows),
@@ -88,10 +97,11 @@ def _cell(text: Text, link: str, row: Row, m: Metric) -> str:
     style = ' class="best"' if text.best else ' class="worse"' if text.worse else ""
     std = f"<small>± {text.std}</small>" if text.std else ""
     value = row.cells[m.key].summary.mean
-    return f'<td{style} data-value="{value!r}"><a href="#{link}">{text.mean}{std}</a></td>'
+    seeds = "; ".join(f"{named(key)}: {m.show(one)}" for key, one in row.record.values(m.key).items())
+    return f'<td{style} data-value="{value!r}" title="{seeds}"><a href="#{link}">{text.mean}{std}</a></td>'
 
 
-def _header(title: str, table: Table, found: Collection) -> str:
+def _header(title: str, table: Table, found: Collection, command: str) -> str:
     seeds = sum(len(row.seeds) for row in table.rows)
     facts = {
         "variants": len(table.rows),
@@ -103,15 +113,29 @@ def _header(title: str, table: Table, found: Collection) -> str:
     links = {"results": "Results", "statistics": "Statistics", "fallbacks": "Fallbacks", "figures": "Figures"}
     links |= {"runs": "Runs"} | ({"failures": "Failures"} if found.failures else {})
     nav = "".join(f'<a href="#{key}">{name}</a>' for key, name in links.items())
+    nav += '<button id="theme" title="dark or light">◐</button>'
     copies = f"; {found.duplicates} duplicate folder(s) left out" if found.duplicates else ""
     return (
         f'<header><div><h1>{escape(title)}</h1><p class="soft">Test metrics, mean ± standard deviation over seeds '
-        f'(ddof 1){copies}.</p><div class="facts">{shown}</div></div></header><nav><div>{nav}</div></nav>'
+        f'(ddof 1){copies}.</p>{_origin(table, found, command)}<div class="facts">{shown}</div></div></header>'
+        f"<nav><div>{nav}</div></nav>"
     )
 
 
+def _origin(table: Table, found: Collection, command: str) -> str:
+    """When and by which commands the page and its runs were made."""
+    days = sorted({str(row.record.provenance.get("created") or "")[:10] for row in table.rows} - {""})
+    told = [f"<dt>made</dt><dd>{datetime.now():%Y-%m-%d %H:%M}</dd>"]
+    told += [f"<dt>by</dt><dd><code>{escape(command)}</code></dd>"] if command else []
+    told += [f"<dt>runs of</dt><dd>{' to '.join(dict.fromkeys((days[0], days[-1])))}</dd>"] if days else []
+    for folder in found.sweeps:
+        if own := (read_json(folder / "sweep.json") or {}).get("command"):
+            told.append(f"<dt>sweep {escape(folder.name)}</dt><dd><code>{escape(own)}</code></dd>")
+    return f'<dl class="soft">{"".join(told)}</dl>'
+
+
 def _verdicts(table: Table) -> str:
-    items = [_verdict(*one) for one in verdicts(table)]
+    items = [_verdict(*one) for one in verdicts(table) if NO_BASELINE not in one[0].notes]
     shown, rest = "".join(items[:SHOWN]), "".join(items[SHOWN:])
     listed = f'<div class="card"><ul class="verdicts">{shown}</ul></div>' if items else ""
     asked = _list([*analyses.sentences(table), *variance.sentences(table), *atlas.sentences(table)])
@@ -120,6 +144,7 @@ def _verdicts(table: Table) -> str:
     )
     return (
         '<h2 id="results">Does mixing help?</h2>'
+        + (f'<p class="soft">{escape(SEQUENTIAL)}</p>' if table.sequential else "")
         + (listed or "<p>Nothing to compare: no mixer among these runs.</p>")
         + (f"{more}</details>" if rest else "")
         + (f"<h3>In the analyses</h3>{asked}" if asked else "")
@@ -132,9 +157,43 @@ def _verdict(row: Row, kind: str, sentence: str) -> str:
     return f'<li><span class="badge {kind}">{kind}</span><span>{name}{rest}</span></li>'
 
 
-def _section(section: Section, published: Published | None) -> str:
-    blocks = (f"<h3>{escape(block.title)}</h3>{fragment(section, block, published)}" for block in section.blocks)
-    return f"<h2>{escape(section.title)}</h2>" + "\n".join(blocks)
+def _section(section: Section, table: Table, published: Published | None) -> str:
+    blocks = (
+        f"<h3>{escape(block.title)}</h3>{fragment(section, block, published)}{_by_seed(block)}"
+        for block in section.blocks
+    )
+    return f"<h2>{escape(section.title)}</h2>{_copies(section, table, published)}" + "\n".join(blocks)
+
+
+def _copies(section: Section, table: Table, published: Published | None) -> str:
+    """Buttons that copy the section's table, and what they copy."""
+    texts = {
+        "LaTeX": formats.LATEX_HEAD + formats.latex_section(section, table, published),
+        "Markdown": "\n".join(formats.markdown_section(section, published)),
+        "CSV": formats.wide_csv(replace(table, sections=(section,))),
+    }
+    buttons = "".join(f'<button data-copy="{name}">{name}</button>' for name in texts)
+    held = json.dumps(texts, ensure_ascii=False).replace("<", "\\u003c")
+    return f'<p class="copy soft">Copy as {buttons}<script type="application/json">{held}</script></p>'
+
+
+def _by_seed(block: Block) -> str:
+    """Every seed's value of the main metric, a column per seed."""
+    m = block.rows[0].main
+    seeds = sorted(
+        {key for row in block.rows for key in row.seeds}, key=lambda key: key if isinstance(key, tuple) else (-1, key)
+    )
+    rows = []
+    for row in block.rows:
+        values = row.record.values(m.key)
+        cells = "".join(
+            f'<td data-value="{values[key]!r}">{m.show(values[key])}</td>' if key in values else "<td>—</td>"
+            for key in seeds
+        )
+        rows.append(f'<tr><td><a href="#{anchor(row.record)}">{escape(row.label)}</a></td>{cells}</tr>')
+    head = "<th>Variant</th>" + "".join(f"<th>{named(key)}</th>" for key in seeds)
+    table = _table(head, "\n".join(rows))
+    return f"<details><summary>Seed by seed: test {escape(m.label)} {m.arrow}</summary>{table}</details>"
 
 
 def _notes(table: Table) -> str:
@@ -154,14 +213,16 @@ def _statistics(table: Table) -> str:
         f"by Holm's method over this page's {table.tests} comparisons (level {ALPHA}). Intervals need {MIN_INTERVAL} "
         f"paired seeds, the t-test {MIN_T}, Wilcoxon {MIN_WILCOXON}; below that the page says “too few”."
     )
-    main = _comparisons(table, lambda m: m.key == table.main.key)
-    others = _comparisons(table, lambda m: m.key != table.main.key)
-    shown = main or "<p>No variant has a baseline (mixer=none) to compare with.</p>"
+    main = _comparisons(table, lambda row, m: m is row.main)
+    others = _comparisons(table, lambda row, m: m is not row.main)
+    shown = main or "<p>Nothing to compare.</p>"
     folded = f"<details><summary>The other metrics</summary>{others}</details>" if others else ""
+    if table.sequential:
+        explained += f" {SEQUENTIAL}"
     return f'<h2 id="statistics">Against no mixing</h2><p class="soft">{explained}</p>{shown}{folded}'
 
 
-def _comparisons(table: Table, wanted: Callable[[Metric], bool]) -> str:
+def _comparisons(table: Table, wanted: Callable[[Row, Metric], bool]) -> str:
     names = ("Δ", "95% CI (t)", "95% CI (bootstrap)", "better on", "P(improve)", "p (t)", "p (Wilcoxon)")
     head = "<th>Variant</th><th>Metric</th>" + "".join(f"<th>{name}</th>" for name in names)
     rows = [
@@ -170,7 +231,7 @@ def _comparisons(table: Table, wanted: Callable[[Metric], bool]) -> str:
         for block in section.blocks
         for row in block.rows
         for m in section.columns
-        if wanted(m) and m.key in row.cells and (c := row.cells[m.key].comparison)
+        if wanted(row, m) and m.key in row.cells and (c := row.cells[m.key].comparison)
     ]
     return _table(head, "\n".join(rows)) if rows else ""
 
@@ -257,7 +318,7 @@ def _width(svg: str) -> float:
 
 
 def _runs(table: Table, folder: Path) -> str:
-    cards = "\n".join(run_card(row, os.path.relpath(row.record.folder, folder)) for row in table.rows)
+    cards = "\n".join(run_card(row, folder) for row in table.rows)
     return f'<h2 id="runs">Runs</h2>{cards}'
 
 

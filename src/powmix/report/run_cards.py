@@ -1,9 +1,12 @@
 """The runs behind the numbers, in HTML: command, seeds, provenance, folder, and how often the mixing law fell back."""
 
+import os
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from powmix.metrics.columns import columns
+from powmix.report.folds import named, parts
 from powmix.report.table import Row
 from powmix.runs.records import Record, SeedResult
 
@@ -21,15 +24,16 @@ def anchor(record: Record) -> str:
     return f"run-{record.signature}"
 
 
-def run_card(row: Row, folder: str) -> str:
-    """One variant as a closed fold: open it by any of its numbers."""
+def run_card(row: Row, page: Path) -> str:
+    """One variant as a closed fold: open it by any of its numbers. page: the folder that the page will lie in."""
     record = row.record
+    folders = [os.path.relpath(one.folder, page) for one in parts(record)]
     facts = {
         "command": f"<code>{escape(record.command or 'not recorded')}</code>",
-        "seeds": escape(", ".join(map(str, row.seeds))),
+        "seeds": escape(", ".join(map(named, row.seeds))),
         "git": f"<code>{escape(str(record.provenance.get('git') or 'not recorded'))}</code>{_dirty(record)}",
-        "folder": f'<a href="{escape(folder)}"><code>{escape(folder)}</code></a>',
-        "signature": f"<code>{escape(record.signature)}</code>",
+        "folder": ", ".join(f'<a href="{escape(one)}"><code>{escape(one)}</code></a>' for one in folders),
+        "signature": ", ".join(f"<code>{escape(one.signature)}</code>" for one in parts(record)),
         "baseline": _baseline(row),
         **{name: escape(_plain(value)) for name, value in record.provenance.items() if name not in ("git", "dirty")},
     }
@@ -39,7 +43,7 @@ def run_card(row: Row, folder: str) -> str:
         f'<details class="run" id="{anchor(record)}"><summary><b>{escape(row.place)}</b> '
         f"<span>{escape(row.label)}</span>{status}"
         f'<span class="soft">{len(row.seeds)} seed{"s" * (len(row.seeds) != 1)}</span></summary>'
-        f"<dl>{listed}</dl>{_seeds(record, folder)}</details>"
+        f"<dl>{listed}</dl>{''.join(map(_seeds, parts(record), folders))}</details>"
     )
 
 

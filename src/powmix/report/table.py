@@ -5,17 +5,20 @@ trained most alike otherwise. Renderers (`terminal`, `formats`, `page`) only pri
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from typing import Any
 
 from powmix.data.registry import TITLES as DATASETS
 from powmix.metrics.columns import Metric, columns, convention, metric
 from powmix.metrics.statistics import Comparison, Summary, compare, correct, summarise
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS
-from powmix.report import labels
+from powmix.report import folds, labels
 from powmix.runs.records import Record
+
+NO_BASELINE = "no baseline (mixer=none) among these runs"
 
 DRAWN = {
     "mosi": ("Non0_acc_2", "MAE"),
@@ -39,11 +42,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
+    """main: the metric of summaries. uneven: its seeds are not those of most rows of its block."""
+
     record: Record
     label: str
     cells: Mapping[str, Cell]
+    main: Metric
     baseline: Record | None = None
     notes: tuple[str, ...] = ()
+    uneven: bool = False
 
     @property
     def is_baseline(self) -> bool:
@@ -56,18 +63,30 @@ class Row:
         return f"{self.record.dataset}/{self.record.model}" + (f", {part:.0%} of the data" if part != 1.0 else "")
 
     @property
-    def seeds(self) -> list[int]:
-        return [seed.seed for seed in self.record.seeds]
+    def seeds(self) -> list[folds.Key]:
+        return folds.keys(self.record)
+
+    @property
+    def count(self) -> str:
+        """How many seeds, and over how many folds; with a dagger where most rows of the block have others."""
+        over = f" ({len(folds.parts(self.record))} folds)" if isinstance(self.record, folds.Folded) else ""
+        return f"{len(self.seeds)}{over}{'†' * self.uneven}"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that share dataset, model and protocol, the baseline first."""
+    """Rows that share dataset, model and protocol, the baseline first. notes: what is true of several rows."""
 
     title: str
     dataset: str
     model: str
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> bool:
+        """Whether any row has a baseline."""
+        return any(row.baseline for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -78,12 +97,19 @@ class Section:
     columns: tuple[Metric, ...]
     blocks: tuple[Block, ...]
 
+    @property
+    def main(self) -> Metric:
+        """The metric of its summaries."""
+        return self.blocks[0].rows[0].main
+
 
 @dataclass(frozen=True)
 class Table:
-    """main: the metric of summaries. asked: it was asked for, so figures draw it alone.
+    """main: the first section's metric of summaries. asked: it was asked for, so figures draw it alone.
 
     regions: {metric's key: difference that does not matter}, where another was asked for than `verdict.REGIONS`.
+    sequential: {signature: what `command/sweeping.py` has written of a run} where seeds were added until it was
+    decided: no other verdict holds for such a run.
     """
 
     sections: tuple[Section, ...]
@@ -91,12 +117,17 @@ class Table:
     tests: int = 0
     asked: bool = False
     regions: Mapping[str, float] = field(default_factory=dict)
+    sequential: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def drawn(self, record: Record) -> tuple[Metric, ...]:
         """The metrics that figures draw side by side, as far as the run has them; the one that was asked for alone."""
         has = record.seeds[0].test
         shown = tuple(metric(key) for key in DRAWN[convention(has)] if key in has)
-        return (self.main,) if self.asked or not shown else shown
+        return (self.main_of(record),) if self.asked or not shown else shown
+
+    def main_of(self, record: Record) -> Metric:
+        """The metric of summaries of its section."""
+        return next(row.main for row in self.rows if row.record is record)
 
     @property
     def rows(self) -> list[Row]:
@@ -104,11 +135,26 @@ class Table:
 
     @property
     def notes(self) -> list[str]:
-        return [f"{row.place}: {row.label}: {note}" for row in self.rows for note in row.notes]
+        """What a reader must know; what is true of many rows, once."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for block in (block for section in self.sections for block in section.blocks):
+            for note in block.notes:
+                found[note].append(block.rows[0].place)
+            for row in block.rows:
+                for note in row.notes:
+                    if note != NO_BASELINE:
+                        found[f"{row.label}: {note}"].append(row.place)
+        return [f"{', '.join(places)}: {note}" for note, places in found.items()]
 
 
-def build(records: Sequence[Record], main: str | None = None) -> Table:
-    """Records -> table; `main` is the metric of the summaries (default: the runs' objective, on test)."""
+def build(
+    records: Sequence[Record], main: str | None = None, sequential: Mapping[str, Mapping[str, Any]] | None = None
+) -> Table:
+    """Records -> table; `main` is the metric of the summaries (default: the runs' objective, on test).
+
+    sequential: as in Table. The folds of a variant are one row.
+    """
+    records = folds.joined(records)
     keys = sorted({key for record in records for seed in record.seeds for key in seed.test})
     main_metric = metric(main or _default_main(records, keys))
     grouped: dict[tuple, dict[tuple, list[Record]]] = defaultdict(lambda: defaultdict(list))
@@ -120,11 +166,14 @@ def build(records: Sequence[Record], main: str | None = None) -> Table:
     for _, models in sorted(grouped.items()):
         measured = {key for found in models.values() for record in found for key in record.seeds[0].test}
         shown = columns(measured)
-        if main_metric.key in measured and main_metric not in shown:
-            shown = (*shown, main_metric)
-        blocks = tuple(_block(models[key], shown) for key in sorted(models))
+        own = main_metric
+        if main_metric.key not in measured:
+            own = metric(_default_main([one for found in models.values() for one in found], sorted(measured)))
+        if own not in shown and own.key in measured:
+            shown = (*shown, own)
+        blocks = tuple(_block(models[key], shown, own) for key in sorted(models))
         sections.append(Section(_data_title(blocks[0], records), shown, blocks))
-    return _corrected(Table(tuple(sections), main_metric, asked=main is not None))
+    return _corrected(Table(tuple(sections), main_metric, asked=main is not None, sequential=sequential or {}))
 
 
 def _default_main(records: Sequence[Record], keys: Sequence[str]) -> str:
@@ -164,22 +213,44 @@ def _data_title(block: Block, records: Sequence[Record]) -> str:
     return title if fraction(record) == 1.0 else f"{title}, {fraction(record):.0%} of the training data"
 
 
-def _block(records: list[Record], columns: tuple[Metric, ...]) -> Block:
+def _block(records: list[Record], columns: tuple[Metric, ...], main: Metric) -> Block:
     named = sorted(
         zip(labels.labels(records), records),
         key=lambda pair: (_order(MIXERS, pair[1].mixer), pair[1].ablation or "", labels.natural(pair[0])),
     )
-    rows = [_row(label, record, records, columns) for label, record in named]
+    rows = [_row(label, record, records, columns, main) for label, record in named]
     first = records[0]
     title = MODELS.get(first.model, first.model)
     if first.protocol != "published":
         title += f", protocol {first.protocol}"
     if first.task != "regression":
         title += f", {first.task}"
-    return Block(title, first.dataset, first.model, tuple(_marked(rows, columns)))
+    rows = _counted(_marked(rows, columns))
+    return Block(title, first.dataset, first.model, tuple(rows), tuple(_block_notes(rows)))
 
 
-def _row(label: str, record: Record, block: Sequence[Record], columns: Sequence[Metric]) -> Row:
+def _counted(rows: Sequence[Row]) -> list[Row]:
+    """Rows with those flagged whose seeds are not those of most."""
+    sets = [frozenset(row.seeds) for row in rows]
+    usual = max(sets, key=sets.count)
+    return [replace(row, uneven=own != usual) for row, own in zip(rows, sets)]
+
+
+def _block_notes(rows: Sequence[Row]) -> Iterator[str]:
+    if uneven := [row for row in rows if row.uneven]:
+        usual = next(row for row in rows if not row.uneven)
+        told = ", ".join(f"{row.label} {len(row.seeds)}" for row in uneven)
+        yield f"† not on the same seeds ({told}; the others {len(usual.seeds)}): scores are over each variant's own"
+    if over := {len(row.record.folds) for row in rows if isinstance(row.record, folds.Folded)}:
+        yield (
+            f"mean over {' or '.join(map(str, sorted(over)))} folds and their seeds, paired by fold and seed; folds "
+            "share training data, so intervals are narrower than they should be"
+        )
+    if any(NO_BASELINE in row.notes for row in rows):
+        yield NO_BASELINE
+
+
+def _row(label: str, record: Record, block: Sequence[Record], columns: Sequence[Metric], main: Metric) -> Row:
     baseline, notes = _baseline(record, block)
     cells = {}
     for m in columns:
@@ -191,7 +262,7 @@ def _row(label: str, record: Record, block: Sequence[Record], columns: Sequence[
         notes = (*notes, f"{record.status}: {len(record.seeds)} seed(s) so far")
     if record.note:
         notes = (*notes, record.note)
-    return Row(record, label, cells, baseline, notes)
+    return Row(record, label, cells, main, baseline, notes)
 
 
 def _baseline(record: Record, block: Sequence[Record]) -> tuple[Record | None, tuple[str, ...]]:
@@ -200,11 +271,11 @@ def _baseline(record: Record, block: Sequence[Record]) -> tuple[Record | None, t
         return None, ()
     candidates = [other for other in block if other.mixer == "none"]
     if not candidates:
-        return None, ("no baseline (mixer=none) among these runs",)
+        return None, (NO_BASELINE,)
     best = min(candidates, key=lambda other: (len(labels.differences(record, other)), -len(other.seeds)))
     differing = labels.differences(record, best)
     notes = [f"its baseline was trained with other settings: {', '.join(differing[:6])}"] if differing else []
-    ours, theirs = {s.seed for s in record.seeds}, {s.seed for s in best.seeds}
+    ours, theirs = set(folds.keys(record)), set(folds.keys(best))
     if not ours & theirs:
         notes.append("no seed in common with its baseline")
     elif ours != theirs:

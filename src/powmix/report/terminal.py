@@ -38,7 +38,7 @@ LAYOUTS = (Layout(1, " ", " ± ", " "), Layout(0, " ", "±", " "), Layout(0, "",
 def render(table: Table, published: Published | None = None, color: bool = False, width: int | None = None) -> str:
     """The table as text; std under the mean where the terminal is narrow."""
     width = width or shutil.get_terminal_size((120, 24)).columns
-    shown = [_fitting(section, table.main, published, color, width) for section in table.sections]
+    shown = [_fitting(section, section.main, published, color, width) for section in table.sections]
     shown.append(_print(_legend(table), color, width, style="dim"))
     return "\n".join(line.rstrip() for text in shown for line in text.splitlines()) + "\n"
 
@@ -128,7 +128,7 @@ def _legend(table: Table) -> str:
         parts.append("* best of its model")
     if any(row.baseline for row in table.rows):
         parts.append("! worse than no mixing")
-        parts.append(f"Δ {table.main.label} against no mixing, paired by seed, with Student's 95% interval")
+        parts.append("Δ against no mixing, paired by seed, with Student's 95% interval")
     return "; ".join(parts)
 
 
@@ -139,7 +139,7 @@ def _grid(section: Section, main: Metric, published: Published | None, layout: L
     grid.add_column("n", justify="right")
     for m in section.columns:
         grid.add_column(f"{m.label}{layout.arrow}{m.arrow}", justify="right", no_wrap=True)
-    compared = any(row.baseline for block in section.blocks for row in block.rows)
+    compared = any(block.compared for block in section.blocks)
     if compared:
         grid.add_column(f"Δ {main.label} [95% CI]", justify="right", no_wrap=True)
     for block in section.blocks:

@@ -1,12 +1,23 @@
-"""One sentence per mixer: better, worse, no difference larger than R, or undecided; docs/verdicts.md says how."""
+"""One sentence per mixer: better, worse, no difference larger than R, or undecided; docs/verdicts.md says how.
+
+Where seeds were added until it was decided, the sequential verdict is the only one.
+"""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from powmix.metrics.columns import Metric, convention
+from powmix.metrics.columns import Metric, convention, metric
 from powmix.metrics.statistics import ALPHA, MIN_VERDICT, Comparison, seeds_needed, seeds_to_equate
-from powmix.report.table import Row, Table
+from powmix.report.table import NO_BASELINE, Row, Table
+from powmix.runs.files import read_json
 
+SEQUENTIAL = (
+    "Seeds were added until it was decided: the verdicts hold for that, Student's intervals, p-values and Holm's "
+    "correction do not."
+)
 FEW = 6
 MOST = 1000
 """More seeds than that are called `more than 1,000`."""
@@ -23,7 +34,7 @@ MAE: a three-hundredth of the labels' range. A metric without R has no verdict o
 
 
 def verdicts(table: Table) -> list[tuple[Row, str, str]]:
-    """(row, kind, sentence) of every row that has a baseline; kind: better | worse | same | undecided | unknown."""
+    """(row, kind, sentence) of every row with mixing; kind: better | worse | same | undecided | unknown."""
     found = []
     for section in table.sections:
         for block in section.blocks:
@@ -39,6 +50,8 @@ def summaries(table: Table) -> list[str]:
     """
     groups: dict[tuple[str, str, str | None], list[tuple[Row, str]]] = defaultdict(list)
     for row, _, sentence in verdicts(table):
+        if NO_BASELINE in row.notes:
+            continue  # the table's notes say so once
         if len(row.record.option("vary") or ()) == 1:
             continue  # it speaks of one split, one initialisation, ...: report/variance.py says what it is for
         groups[(row.place, row.record.mixer, row.record.ablation)].append((row, sentence))
@@ -47,7 +60,7 @@ def summaries(table: Table) -> list[str]:
         if len(members) <= FEW:
             found += [sentence for _, sentence in members]
             continue
-        _, sentence = max(members, key=lambda member: _validation(member[0], table.main))
+        _, sentence = max(members, key=lambda member: _validation(member[0], member[0].main))
         found.append(f"{sentence} (The best on validation of {len(members)} variants of this mixer.)")
     return found
 
@@ -65,14 +78,40 @@ def region(m: Metric, row: Row, table: Table) -> float | None:
 
 
 def _verdict(row: Row, table: Table, place: str) -> tuple[str, str]:
-    m, cell = table.main, row.cells.get(table.main.key)
+    m, cell = row.main, row.cells.get(row.main.key)
     subject = f"{row.label} ({place})"
     if row.baseline is None:
-        return "unknown", f"{subject}: no baseline (mixer=none) to compare with."
+        return "unknown", f"{subject}: {NO_BASELINE}."
+    if row.record.signature in table.sequential:
+        kind, judgement = _sequential(table.sequential[row.record.signature])
+        return kind, f"{subject}: {judgement}"
     if cell is None or cell.comparison is None:
         return "unknown", f"{subject}: no seed in common with its baseline, so nothing can be said."
     kind, judgement = judge(cell.comparison, m, table.tests, region(m, row, table))
     return kind, f"{subject}: {evidence(cell.comparison, m)}. {judgement}"
+
+
+def looks(sweeps: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """{signature: a run's last look} of the sweeps that added seeds until it was decided."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder in sweeps:
+        until = (read_json(folder / "sweep.json") or {}).get("until") or {}
+        shared = {key: until.get(key) for key in ("split", "metric", "most")}
+        found |= {look["run"]: {**shared, **look} for look in until.get("looks", ())}
+    return found
+
+
+def _sequential(look: Mapping[str, Any]) -> tuple[str, str]:
+    """The verdict of a confidence sequence that was looked at after every seed (metrics/sequential.py)."""
+    m, kind = metric(look["metric"]), look["decision"]
+    words = {"same": "no difference that matters", "undecided": f"undecided with {look['n']} of {look['most']} seeds"}
+    said = words.get(kind, f"it is {kind}") + ("" if kind == "undecided" else f", decided after {look['n']} seeds")
+    low, high = look["interval"]
+    bounds = "any bounds" if None in (low, high) else f"[{m.show_difference(low)}, {m.show_difference(high)}]"
+    return kind, (
+        f"{said}; {look['split']} {m.label} against no mixing, at all times at once within {bounds}, e-value "
+        f"{look['e_value']:.3g}."
+    )
 
 
 def evidence(c: Comparison, m: Metric) -> str:

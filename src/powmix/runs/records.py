@@ -74,6 +74,21 @@ def finished_seed(folder: Path, seed: int) -> dict[str, Any] | None:
     return {key: content[key] for key in SEED_KEYS}
 
 
+def all_seeds(folder: Path, own: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records of every finished seed in a variant's folder, by number; `own` are at hand already.
+
+    None is taken that is damaged, or that was measured in other metrics than `own` (of plugins that are not there now).
+    """
+    found = {record["seed"]: record for record in own}
+    for place in map(SeedFolder, folder.glob("seed_*")):
+        content = read_json(place.result)
+        if content is None or content.get("status") != FINISHED or damage(place, content):
+            continue
+        if content["test"].keys() == own[0]["test"].keys():
+            found.setdefault(content["seed"], {key: content[key] for key in SEED_KEYS})
+    return [record for _, record in sorted(found.items())]
+
+
 def damage(folder: SeedFolder, content: Mapping[str, Any]) -> str | None:
     """What is wrong with a finished seed on disk, in words, or None.
 

@@ -1,21 +1,20 @@
 """Figures 3, 4 and 8, and any other setting that runs vary: subset ranges, n_O, fractions of the data, p_mix."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from powmix.data.registry import TITLES as DATASETS
 from powmix.metrics.columns import Metric
-from powmix.metrics.statistics import summarise
-from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS
 from powmix.report import labels
-from powmix.report.figures import style
+from powmix.report.figures import paired, style
+from powmix.report.figures.paired import Curve, Panel
+from powmix.report.figures.style import Look
 from powmix.report.table import Table, fraction
 from powmix.runs.records import Record
 
@@ -33,23 +32,22 @@ Panels = dict[str, list[Series]]
 
 
 def subset_ranges(table: Table) -> Figure | None:
-    """Figure 3: one bar per range U(a, b) of the number of mixed examples, and per reading of P (element, row)."""
+    """Figure 3: one place per range U(a, b) of the number of mixed examples, and per reading of P (element, row)."""
     found = panels_of(table, "subset")
     if not found:
         return None
-    with style.context():
-        figure, places = style.metric_panels(found, table, _first)
-        for axis, title, series, m in places:
-            _bars(axis, series, m)
-            axis.set_title(title)
-        style.legend(figure, [place[0] for place in places])
-        style.footnote(figure, f"{_seeds(found)}; mean ± std; the axis does not start at 0")
-    return figure
+    looks, panels = style.looks(table), []
+    for title, series, m in paired.places(found, table, _first):
+        ranges = sorted({value for one in series for value, _ in one.points})
+        curves = [_curve(one, i, m, [ranges.index(value) for value, _ in one.points]) for i, one in enumerate(series)]
+        names = [f"U({a:g}, {b:g})" for a, b in ranges]
+        panels.append(Panel(title, m, curves, names, level=_level(series, m, looks)))
+    return paired.draw(panels, "number of mixed examples", _seeds(found))
 
 
 def n_out(table: Table) -> Figure | None:
     """Figure 4: the number of generated examples n_O, on a log2 axis."""
-    return _curves(table, "n_out", "generated examples $n_O$")
+    return _curves(table, "n_out", "generated examples n_out")
 
 
 def p_mix(table: Table) -> Figure | None:
@@ -62,15 +60,19 @@ def limited_data(table: Table) -> Figure | None:
     found = fractions_of(table)
     if not found:
         return None
-    with style.context():
-        figure, places = style.metric_panels(found, table, _first)
-        for axis, title, series, m in places:
-            for i, (one, color) in enumerate(zip(series, style.colors([s.points[0][1] for s in series]))):
-                _line(axis, [100 * value for value, _ in one.points], one, m, color, i)
-            _label(axis, title, "training data used, %", m)
-        style.legend(figure, [place[0] for place in places])
-        style.footnote(figure, f"{_seeds(found)}; mean, band ± std")
-    return figure
+    looks = style.looks(table)
+    baselines = {row.record.signature: row.baseline for row in table.rows}
+    panels = []
+    for title, series, m in paired.places(found, table, _first):
+        curves = []
+        for one in series:
+            records = [record for _, record in one.points]
+            look = replace(looks[records[-1].signature], key=one.label, label=one.label)
+            against = [baselines[record.signature] for record in records]
+            base = [other.values(m.key) if other else {} for other in against]
+            curves.append(Curve(look, [100 * x for x, _ in one.points], [r.values(m.key) for r in records], base))
+        panels.append(Panel(title, m, curves))
+    return paired.draw(panels, "training data used, %", _seeds(found))
 
 
 def panels_of(table: Table, option: str) -> Panels:
@@ -82,7 +84,7 @@ def panels_of(table: Table, option: str) -> Panels:
             rows = {row.record.signature: row for row in block.rows}
             for row in block.rows:
                 options = row.record.mixing_options()
-                if row.record.mixer == "powmix" and option in options and table.main.key in row.cells:
+                if row.record.mixer == "powmix" and option in options and row.main.key in row.cells:
                     groups[_others(row.record, options, option)].setdefault(_hashable(options[option]), row.record)
             for members in groups.values():
                 if len(members) > 1:
@@ -95,7 +97,7 @@ def panels_of(table: Table, option: str) -> Panels:
 def fractions_of(table: Table) -> Panels:
     """{title: series}, one per variant that was trained on at least two fractions of the data."""
     groups: dict[tuple, dict[float, Record]] = defaultdict(dict)
-    for r in (row.record for row in table.rows if table.main.key in row.cells):
+    for r in (row.record for row in table.rows if row.main.key in row.cells):
         alike = tuple(sorted((k, v) for k, v in labels.settings(r).items() if k != "dataset.fraction"))
         groups[(r.dataset, r.model, r.protocol, r.mixer, r.ablation or "", alike)].setdefault(fraction(r), r)
     found: dict[str, list[dict[float, Record]]] = defaultdict(list)
@@ -117,19 +119,23 @@ def _curves(table: Table, option: str, label: str) -> Figure | None:
     found = panels_of(table, option)
     if not found:
         return None
-    with style.context():
-        figure, places = style.metric_panels(found, table, _first)
-        for axis, title, series, m in places:
-            for i, one in enumerate(series):
-                color = style.PALETTE[i % len(style.PALETTE)]
-                _line(axis, [value for value, _ in one.points], one, m, color, i)
-            _baseline(axis, series[0], m)
-            _label(axis, title, label, m)
-            if option == "n_out":
-                axis.set_xscale("log", base=2)
-        style.legend(figure, [place[0] for place in places])
-        style.footnote(figure, f"{_seeds(found)}; mean, band ± std")
-    return figure
+    looks, panels = style.looks(table), []
+    for title, series, m in paired.places(found, table, _first):
+        curves = [_curve(one, i, m, [value for value, _ in one.points]) for i, one in enumerate(series)]
+        panels.append(Panel(title, m, curves, level=_level(series, m, looks)))
+    return paired.draw(panels, label, _seeds(found), log2=option == "n_out")
+
+
+def _curve(series: Series, index: int, m: Metric, x: Sequence[float]) -> Curve:
+    """A series against its baseline, which is the same at every point."""
+    look = Look(series.label, series.label, style.shade("powmix", index), style.marker(index))
+    base = series.baseline.values(m.key) if series.baseline else {}
+    return Curve(look, x, [record.values(m.key) for _, record in series.points], [base] * len(series.points))
+
+
+def _level(series: Sequence[Series], m: Metric, looks: Mapping[str, Look]) -> tuple[Look, dict] | None:
+    baseline = series[0].baseline
+    return (looks[baseline.signature], baseline.values(m.key)) if baseline is not None else None
 
 
 def _others(record: Record, options: dict[str, Any], option: str) -> tuple:
@@ -152,53 +158,8 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _spread(record: Record, m: Metric) -> tuple[float, float]:
-    summary = summarise(list(record.values(m.key).values()))
-    return summary.mean * m.scale, (summary.std or 0.0) * m.scale
-
-
-def _line(axes: Axes, x: Sequence[float], series: Series, m: Metric, color: str, index: int) -> None:
-    spread = [_spread(record, m) for _, record in series.points]
-    marker = style.MARKERS[index % len(style.MARKERS)]
-    axes.plot(x, [mean for mean, _ in spread], marker=marker, color=color, label=series.label, zorder=3)
-    axes.fill_between(x, [a - b for a, b in spread], [a + b for a, b in spread], color=color, alpha=0.15, linewidth=0)
-
-
-def _baseline(axes: Axes, series: Series, m: Metric) -> None:
-    if series.baseline is not None and series.baseline.values(m.key):
-        mean, std = _spread(series.baseline, m)
-        axes.axhline(mean, color=COLOURS["none"], linestyle=(0, (2.5, 1.5)), label="no mixing", zorder=2)
-        axes.axhspan(mean - std, mean + std, color=COLOURS["none"], alpha=0.08, linewidth=0)
-
-
-def _bars(axes: Axes, series: Sequence[Series], m: Metric) -> None:
-    """Bars of every range, one colour per series; the axis begins a little below the lowest."""
-    ranges = sorted({value for one in series for value, _ in one.points})
-    width, ends = 0.7 / len(series), []
-    for i, one in enumerate(series):
-        x = [ranges.index(value) + (i - (len(series) - 1) / 2) * width for value, _ in one.points]
-        spread = [_spread(record, m) for _, record in one.points]
-        mean, std = [mean for mean, _ in spread], [std for _, std in spread]
-        axes.bar(x, mean, 0.9 * width, color=style.PALETTE[i % len(style.PALETTE)], alpha=0.85, label=one.label)
-        axes.errorbar(x, mean, std, fmt="none", color=style.INK, capsize=2)
-        ends += spread
-    ends += [_spread(series[0].baseline, m)] if series[0].baseline is not None else []
-    low, high = min(mean - std for mean, std in ends), max(mean + std for mean, std in ends)
-    _baseline(axes, series[0], m)
-    axes.set_ylim(low - 0.35 * (high - low or 1), high + 0.15 * (high - low or 1))
-    axes.set_xticks(range(len(ranges)), [f"U({a:g}, {b:g})" for a, b in ranges])
-    axes.grid(axis="x", visible=False)
-    _label(axes, "", "number of mixed examples", m)
-
-
 def _first(series: Sequence[Series]) -> Record:
     return series[0].points[0][1]
-
-
-def _label(axes: Axes, title: str, x: str, m: Metric) -> None:
-    axes.set_title(title)
-    axes.set_xlabel(x)
-    axes.set_ylabel(f"test {m.label} {m.arrow}")
 
 
 def _seeds(found: Panels) -> str:

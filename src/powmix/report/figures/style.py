@@ -1,32 +1,40 @@
-"""One look for every figure: a colour-blind safe palette (Okabe and Ito), a mixer's colour, panels, saving."""
+"""One look for every figure: a colour-blind safe palette (Okabe and Ito), a variant's look, panels, legends, saving."""
 
 import hashlib
 import html
 import io
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import matplotlib
 
 matplotlib.use("Agg", force=False)
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
-from powmix.metrics.columns import Metric
 from powmix.mixing.registry import COLOURS
+from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report.table import Table
 from powmix.runs.files import replacing
-from powmix.runs.records import Record
-
-Found = TypeVar("Found")
 
 INK = "#1b2430"
 SOFT = "#6e7787"
 RULE = "#d5dae2"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#b8a000")
+SHADES = ((0, 0.0), (1, 0.4), (0, 0.3), (1, 0.65), (0, 0.5))
+"""(0 black | 1 white, the share of it)"""
+MAX_KEY = 22
+"""Letters of a label that may stand at an axis as it is."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 PAD = 0.05  # inches around every panel
@@ -45,6 +53,7 @@ SETTINGS = {
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # where it is placed anyway, without measuring every axis for it
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": RULE,
@@ -58,6 +67,7 @@ SETTINGS = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "figure.dpi": 100,
 }
 
@@ -67,20 +77,47 @@ def context():
     return matplotlib.rc_context(cast(Any, SETTINGS))
 
 
-def color(record: Record, index: int = 0) -> str:
-    """A mixer keeps its colour in every figure; ablations and unknown mixers take the palette's by index."""
-    if record.ablation:
-        return PALETTE[(index + 1) % len(PALETTE)]
-    return COLOURS.get(record.mixer, PALETTE[index % len(PALETTE)])
+@dataclass(frozen=True)
+class Look:
+    """How a variant is shown in every figure. key: its label, or a short name where that is long."""
+
+    key: str
+    label: str
+    color: str
+    marker: str
+
+    @property
+    def told(self) -> str:
+        """The label, behind its key where they differ."""
+        return (
+            self.label if self.key == self.label else f"{self.key}: {self.label.partition(' (')[2].removesuffix(')')}"
+        )
 
 
-def colors(records: list[Record]) -> list[str]:
-    """One colour per record of one panel: its mixer's, or another where the mixer's is taken."""
-    taken: list[str] = []
-    for record in records:
-        wanted = [color(record), *PALETTE, INK]
-        taken.append(next((c for c in wanted if c not in taken), PALETTE[len(taken) % len(PALETTE)]))
-    return taken
+def looks(table: Table) -> dict[str, Look]:
+    """{signature: look}: a label has one look all over the table; a mixer's variants share its colour, in shades."""
+    families: dict[str, dict[str, None]] = {}
+    for row in table.rows:
+        families.setdefault(row.record.mixer, {}).setdefault(row.label)
+    found = {}
+    for place, (mixer, names) in enumerate(families.items()):
+        long = [label for label in names if len(label) > MAX_KEY]
+        keys = {label: f"{MIXERS.get(mixer, mixer)} {i}" for i, label in enumerate(long, 1)}
+        for i, label in enumerate(names):
+            found[mixer, label] = Look(keys.get(label, label), label, shade(mixer, i, place), marker(i))
+    return {row.record.signature: found[row.record.mixer, row.label] for row in table.rows}
+
+
+def shade(mixer: str, index: int, place: int = 0) -> str:
+    """A mixer's colour (of an unknown one the palette's by place), lighter or darker by index; repeats after five."""
+    color = COLOURS.get(mixer, PALETTE[place % len(PALETTE)])
+    ground, share = SHADES[index % len(SHADES)]
+    return to_hex([(1 - share) * one + share * ground for one in to_rgb(color)])
+
+
+def marker(index: int) -> str:
+    """One of eight; with the five shades, 40 variants of a mixer are told apart."""
+    return MARKERS[index % len(MARKERS)]
 
 
 def panels(count: int, width: float = 4.4, height: float = 3.2, columns: int = 3) -> tuple[Figure, list[Axes]]:
@@ -95,29 +132,32 @@ def panels(count: int, width: float = 4.4, height: float = 3.2, columns: int = 3
     return figure, axes[:count]
 
 
-def metric_panels(
-    found: Mapping[str, Found], table: Table, record_of: Callable[[Found], Record], width: float = 4.4
-) -> tuple[Figure, list[tuple[Axes, str, Found, Metric]]]:
-    """A figure with the metrics of each thing found side by side: (axes, title, what was found, metric) per panel."""
-    places = [(title, one, m) for title, one in found.items() for m in table.drawn(record_of(one))]
-    figure, axes = panels(len(places), width, columns=3 if table.asked else 2)
-    return figure, [(axis, *place) for axis, place in zip(axes, places)]
-
-
 def legend(figure: Figure, axes: list[Axes]) -> None:
-    """One legend above all panels, each name once, in as many columns as the figure is wide."""
+    """One legend above all panels, each name once, in as many columns as the figure is wide, which grows by it."""
     found: dict[str, object] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels()):
             found.setdefault(label, handle)
     if not found:
         return
+    usual = sum(map(len, found)) / len(found)
+    likely = max(1, min(len(found), 6, int(figure.get_figwidth() * 72 / (usual * 4.2 + 24))))
     handles, labels = cast(Any, list(found.values())), list(found)
-    for columns in range(min(len(found), 6), 0, -1):
+    for columns in range(likely, 0, -1):
         made = figure.legend(handles, labels, loc="outside upper left", ncols=columns, **SPACING)
-        if columns == 1 or made.get_window_extent().width < 0.97 * figure.bbox.width:
+        box = made.get_window_extent()
+        if columns == 1 or box.width < 0.97 * figure.bbox.width:
+            figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
             return
         made.remove()
+
+
+def keys(figure: Figure, axes: Axes, shown: Sequence[Look]) -> None:
+    """Above the panels, what the short names at the axes stand for."""
+    for look in dict.fromkeys(shown):
+        if look.key != look.label:
+            axes.add_artist(Line2D([], [], color=look.color, marker=look.marker, linestyle="", label=look.told))
+    legend(figure, [axes])
 
 
 def footnote(figure: Figure, text: str) -> None:
@@ -132,28 +172,52 @@ def seeds_note(counts: list[int]) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """name.svg and name.png under `folder`, on transparent and on white ground."""
+    """name.svg, name.png and name.pdf under `folder`, the PNG on white ground."""
     vector = svg(figure, name).encode()
-    figure.set_layout_engine("none")  # laid out once, the costly part
-    content = {folder / f"{name}.svg": vector, folder / f"{name}.png": png(figure)}
+    content = {folder / f"{name}.svg": vector, folder / f"{name}.png": png(figure), folder / f"{name}.pdf": pdf(figure)}
     for path, data in content.items():
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     return list(content)
 
 
+def laid_out(figure: Figure) -> Figure:
+    """The figure with its layout settled once, which is as costly as drawing it: `savefig` would do it every time."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
+
+
 def png(figure: Figure, dpi: int = 160) -> bytes:
+    """PNG on white ground."""
     file = io.BytesIO()
     with context():
-        figure.savefig(file, format="png", dpi=dpi, facecolor="white")
+        canvas, before = FigureCanvasAgg(laid_out(figure)), figure.dpi
+        figure.set(dpi=dpi, facecolor="white")
+        canvas.print_png(file)
+        figure.set_dpi(before)
+    return file.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    """PDF for a paper, the same for the same figure; its letters are real ones (fonts of type 42)."""
+    file = io.BytesIO()
+    with context():
+        canvas = FigureCanvasPdf(laid_out(figure))
+        figure.set(facecolor="none")
+        canvas.print_pdf(file, metadata={"CreationDate": None})
     return file.getvalue()
 
 
 def svg(figure: Figure, name: str) -> str:
-    """SVG text, the same for the same figure: no date, ids from its name."""
+    """SVG text on transparent ground, the same for the same figure: no date, ids from its name."""
     file = io.StringIO()
     with context(), matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        canvas = FigureCanvasSVG(laid_out(figure))
+        for part in (figure, *figure.axes):
+            part.set_facecolor("none")
+        canvas.print_svg(file, metadata={"Date": None, "Creator": None})
     return file.getvalue()
 
 

@@ -38,7 +38,7 @@ def _scores(axes: Axes, study: Study, m: Metric) -> None:
     for y, source in enumerate(study.sources):
         first = y == 0
         _bar(axes, y - APART, source.baseline, m, style.SOFT, "no mixing" if first else None)
-        _bar(axes, y + APART, source.variant, m, style.color(study.record), study.label if first else None)
+        _bar(axes, y + APART, source.variant, m, style.shade(study.record.mixer, 0), study.label if first else None)
     _rows(axes, study)
     axes.set_yticks(range(len(study.sources)), [SOURCES[source.name] for source in study.sources])
     axes.set_xlabel(f"std of test {m.label} over seeds")
@@ -47,7 +47,7 @@ def _scores(axes: Axes, study: Study, m: Metric) -> None:
 
 def _differences(axes: Axes, study: Study, m: Metric) -> None:
     for y, source in enumerate(study.sources):
-        _bar(axes, y, source.difference, m, style.color(study.record))
+        _bar(axes, y, source.difference, m, style.shade(study.record.mixer, 0))
     _rows(axes, study)
     axes.set_yticks(range(len(study.sources)), [""] * len(study.sources))
     axes.set_xlabel(f"std of the paired difference in {m.label}")
