@@ -145,7 +145,7 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
         return folder / f"seed_{seed}"
 
     settings = made.settings
-    if settings.checkpoint == "auto" and (extra or config["tracker"]["name"] != "none"):
+    if settings.checkpoint == "auto" and (extra or config["tracker"]):
         settings = replace(settings, checkpoint=True)  # so that nobody is told of an epoch twice
     with listening([*extra, *chosen(config, result, folder)]) as listener:
         try:

@@ -63,7 +63,7 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
         listeners.append(TrialReporter.from_config(config))
     recorded = {key: value for key, value in config.items() if key != "trial"}  # a storage URL may hold a password
     result = None
-    if not listeners and config["tracker"]["name"] == "none":
+    if not listeners and not config["tracker"]:
         told = {key: identity[key] for key in ("overrides", "sweep")} | {"command": command(identity["overrides"])}
         if result := finished_variant(folder, config["seeds"], **told):
             plugins.warn_of_change(result["provenance"].get("plugins", {}))
