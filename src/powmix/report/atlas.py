@@ -70,9 +70,8 @@ PREDICTORS: dict[str, Callable[[Task], float | None]] = {
     "number of modalities": lambda task: task.modalities,
     "training examples": lambda task: task.examples,
     "training examples a class": lambda task: task.examples_per_class,
-    "error without mixing": lambda task: _error(task.score, task.metric),
 }
-"""What might go with an effect, by its name."""
+"""What might go with an effect, by its name. (The error without mixing would by itself: effects are divided by it.)"""
 
 
 def tasks(table: Table) -> list[Task]:
