@@ -77,6 +77,7 @@ def write_run(
         "name": "/".join(names[key] for key in ("dataset", "model", "mixer", "ablation") if names[key]),
         "overrides": [f"mixer={mixer}", *overrides],
         "sweep": None,
+        "sweeps": [],
         "trial": {},
         "command": f"powmix dataset={dataset} model={model} mixer={mixer} {' '.join(overrides)}".strip(),
         "objective": over["mean"]["validation"][options["objective"]] if over else None,

@@ -240,7 +240,7 @@ def command(*arguments: str, folder: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("farewell", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("farewell", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_run_continues_to_the_same_numbers(powmix, tmp_path, farewell):
     longer = [*TINY, "trainer.max_epochs=60", "trainer.early_stop=60", "seeds=[7]"]
     process = command(*longer, folder=tmp_path)

@@ -60,6 +60,7 @@ def test_the_best_values_that_mix_are_carried_over_and_trained_with_fresh_seeds(
     ]
 
 
+@pytest.mark.slow
 def test_every_corpus_and_model_has_its_steps_and_options_go_where_they_belong(tmp_path, capsys):
     file = tmp_path / "mosi.pkl"
     file.write_bytes(b"")

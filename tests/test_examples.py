@@ -18,11 +18,12 @@ QUICK = ["seeds=1", "trainer.max_epochs=8", "trainer.device=cpu"]
     [
         ("own_model", ["mixer=none,powmix"], {"none", "powmix"}, "two_sensors"),
         ("image_and_audio", ["mixer=powmix", "model.fusion=gated"], {"powmix"}, "late_fusion"),
-        (
+        pytest.param(
             "own_mixer",
             ["mixer=none,swap", "dataset.sizes={train: 60, valid: 30, test: 30}"],
             {"none", "swap"},
             "lf_dnn",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -120,6 +120,7 @@ def test_code_that_comes_after_what_a_run_told_takes_its_place():
     assert "Within" in keys("mosi") and metric("Within").label == "Within"
 
 
+@pytest.mark.slow
 def test_a_run_records_the_metric_and_the_report_prints_it_in_a_process_that_never_saw_the_code(tmp_path):
     register_metric("Within", within, **HOW)
     options = ("mixer=none", "seeds=[1,2]", "trainer.max_epochs=1", "objective=Within", "trainer.monitor=Within")

@@ -26,8 +26,14 @@ def model_of(name, kinds, outputs=1, **switches):
 
 
 @pytest.mark.parametrize("mixer", ["none", "powmix"])
-@pytest.mark.parametrize("modalities", SETS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "modalities"),
+    [
+        pytest.param(name, modalities, marks=[pytest.mark.slow] * (name == "mult" and modalities == "six"))
+        for name in MODELS
+        for modalities in SETS
+    ],
+)
 def test_two_four_and_six_modalities_are_learnt_and_all_parameters_get_a_gradient(name, modalities, mixer):
     kinds = SETS[modalities]
     model, batch = model_of(name, kinds), batch_of(kinds)

@@ -349,6 +349,7 @@ def test_a_users_config_folder_brings_groups_recipes_and_presets(powmix, tmp_pat
     assert "did you mean small?" in error
 
 
+@pytest.mark.slow
 def test_a_script_that_ends_in_main_is_killed_and_continued_in_worker_processes(lab):
     command = [sys.executable, "a_lab.py", "-m", *TINY, "mixer=none,lab_mix", "seeds=6", "sweep=mine"]
     command += ["hydra/launcher=processes", "trainer.max_epochs=20", "trainer.early_stop=20"]

@@ -138,6 +138,7 @@ def test_a_slope_that_mixing_makes_steeper_is_not_unchanged(tmp_path):
     assert finding.verdict == "not reproduced" and "change of slope" in finding.ours and "margin ±" in finding.ours
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_keeps_every_claim(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "150")
     write_tables(tmp_path)

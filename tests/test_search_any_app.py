@@ -72,6 +72,7 @@ def test_a_killed_search_continues_by_the_same_command_to_its_exact_total_and_pr
     assert "rate: was Float(" in run(tmp_path, *command, "rate=interval(0,1)", expect=1)
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_study_whose_place_is_in_the_environment_alone(tmp_path):
     place = f"sqlite:///{tmp_path}/place.db"
     command = [*SEARCH, "seconds=0.03", "hydra.sweeper.n_trials=6", "hydra.sweeper.storage='${oc.env:PLACE}'"]

@@ -14,23 +14,35 @@ from powmix.runs import collection
 from powmix.runs.files import replacing
 from powmix.runs.records import FINISHED, Record, read_jobs
 
+PRUNED = "pruned"
 SHOWN = 20
 """Trials on the terminal; trials.csv has all."""
 
 
 def write_trials(folder: Path) -> str:
     """A search's folder -> trials.csv in it, and the table to print. No test metric is in either."""
-    columns, rows = trials(folder, collection.read([folder]).records)
+    found = collection.read([folder])
+    columns, rows = trials(folder, found.records)
+    unfinished = _unfinished([failure for failure in found.failures if failure.status != PRUNED])
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     with replacing(folder / "trials.csv") as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
     if not rows:
-        return "No trial has finished.\n"
+        return f"No trial has finished.\n{unfinished}"
     lines = _aligned([columns, *([_short(value) for value in row] for row in rows[:SHOWN])])
     more = f"... and {len(rows) - SHOWN} more in trials.csv\n" if len(rows) > SHOWN else ""
     best = (folder / read_jobs(folder)[rows[0][0]]["run"]).resolve()
-    return f"{lines}{more}The best trial's test metrics, on demand: powmix-report {best}\n"
+    return f"{lines}{more}{unfinished}The best trial's test metrics, on demand: powmix-report {best}\n"
+
+
+def _unfinished(failures: Sequence[collection.Failure]) -> str:
+    """What failed or was interrupted, a line each."""
+    if not failures:
+        return ""
+    lines = "".join(f"- {failure.sentence}\n" for failure in failures[:SHOWN])
+    more = f"... and {len(failures) - SHOWN} more\n" if len(failures) > SHOWN else ""
+    return f"Not finished ({len(failures)}):\n{lines}{more}"
 
 
 def trials(folder: Path, records: Sequence[Record]) -> tuple[list[str], list[tuple[Any, ...]]]:
