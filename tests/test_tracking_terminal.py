@@ -32,10 +32,11 @@ def search(tmp_path):
 
 
 def test_a_search_ends_in_its_trials_by_validation_and_shows_no_test_metric(search):
-    head, first, second, third, last = write_trials(search).splitlines()
+    head, first, second, third, unfinished, failed, last = write_trials(search).splitlines()
     assert head.split() == ["trial", "validation", "MAE", "std", "seeds", "mixer.p_mix"]
     assert [line.split()[0] for line in (first, second, third)] == ["1", "2", "0"]
     assert first.split()[-1] == "0.5812" and float(first.split()[1]) == pytest.approx(0.7, abs=0.05)
+    assert unfinished == "Not finished (1):" and failed.startswith("- search job 3: seeds=5 mixer.p_mix=0.1: failed")
     assert last.startswith("The best trial's test metrics, on demand: powmix-report ")
     assert "0.58123456" in (search / "trials.csv").read_text()
 
