@@ -60,10 +60,14 @@ class Around(Callback):
         from powmix.tracking import tell_of_sweep
 
         if _is_search(config):  # which selects on validation: no test metric of any trial is shown
-            from powmix.tracking.trial_table import write_trials as told
+            from powmix.tracking.trial_table import write_trials
+
+            told = write_trials(folder)
         else:
-            from powmix.report.comparison import write_comparison as told
-        sys.stdout.write(told(folder) + f"\n{folder}/\n")
+            from powmix.report.comparison import write_comparison
+
+            told = write_comparison(folder)
+        sys.stdout.write(told + f"\n{folder}/\n")
         tell_of_sweep(plain(config)["tracker"], folder)
 
 

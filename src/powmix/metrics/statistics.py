@@ -124,7 +124,7 @@ def interval(mean: float, std: float, n: int, level: float = LEVEL) -> Interval:
     return mean - half, mean + half
 
 
-def compare(variant: Mapping[int, float], baseline: Mapping[int, float], higher_is_better: bool) -> Comparison | None:
+def compare(variant: Mapping[Any, float], baseline: Mapping[Any, float], higher_is_better: bool) -> Comparison | None:
     """{seed: value} of a variant and of its baseline -> paired comparison; None where no seed is shared."""
     seeds = sorted(set(variant) & set(baseline))
     if not seeds:

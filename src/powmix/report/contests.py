@@ -22,7 +22,7 @@ FIGURES = ("Non0_acc_2", "MAE")
 
 REPRODUCED, NOT, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
 
-Seeds = Mapping[int, float]
+Seeds = Mapping[Any, float]
 """{seed: value}"""
 
 

@@ -1,8 +1,9 @@
 """The claims of Figures 5 to 8: encoders, noise, lost text, limited data. What a verdict means: `contests`."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -141,7 +142,7 @@ def _pair(runs: Runs, model: str) -> tuple[Row | None, Row | None]:
     return row, rival_of(runs, row, dataset, model, "none")
 
 
-def _curves(row: Row | None, name: str, m: Metric) -> dict[int, dict[float, float]]:
+def _curves(row: Row | None, name: str, m: Metric) -> Mapping[Any, dict[float, float]]:
     return curve(row.record.analysis(name), m.key, KINDS[name]) if row else {}
 
 

@@ -21,7 +21,7 @@ class Folded(Record):
 
     folds: Mapping[int, Record]
 
-    def values(self, key: str, split: str = "test") -> dict[Key, float]:
+    def values(self, key: str, split: str = "test") -> dict[Any, float]:
         """{(fold, seed): value} of one metric."""
         return {
             (fold, seed): value for fold, one in self.folds.items() for seed, value in one.values(key, split).items()

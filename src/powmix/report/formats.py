@@ -101,10 +101,10 @@ def latex_paper(table: PaperTable) -> str:
         "\n".join(_latex_paper_line(line.heads, line.texts(table.groups)) for line in block) for block in table.blocks
     )
     head = rf"{lead} & {groups} \\" + "\n" + " & ".join([*map(escape_latex, table.heads), *columns])
-    columns = "l" * len(table.heads) + "c" * n_columns
+    places = "l" * len(table.heads) + "c" * n_columns
     note = table.note.replace("* or bold", "Bold").replace("! or red", "italic")
     shrunk = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-    content = [shrunk, *_tabular("tabular", columns, head, body), "}"]
+    content = [shrunk, *_tabular("tabular", places, head, body), "}"]
     return _latex_table(escape_latex(f"{table.title}. {note}"), "\n".join(content))
 
 

@@ -185,7 +185,7 @@ class Record:
         mixer = self.config.get("mixer")
         return dict(mixer) if isinstance(mixer, Mapping) else {}
 
-    def values(self, key: str, split: str = "test") -> dict[int, float]:
+    def values(self, key: str, split: str = "test") -> dict[Any, float]:
         """{seed: value} of one metric, seeds without a finite value left out."""
         found = {s.seed: getattr(s, split).get(key) for s in self.seeds}
         return {seed: float(value) for seed, value in found.items() if is_finite(value)}

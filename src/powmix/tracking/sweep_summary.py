@@ -30,14 +30,18 @@ def summarise(folder: Path) -> SweepTold:
     name, command = sweep.get("name") or folder.resolve().name, sweep.get("command") or ""
     identity = hashlib.sha256(f"{name}\n{command}".encode()).hexdigest()[:12]
     records = collection.read([folder]).records
+    columns: tuple[str, ...]
+    rows: tuple[Any, ...]
+    sentences: tuple[str, ...]
     if sweep.get("search"):
-        columns, rows, sentences = *trials(folder, records), ()
+        names, lines = trials(folder, records)
+        columns, rows, sentences = tuple(names), tuple(lines), ()
     else:
         table = build(records)
-        columns, rows, sentences = COMPARISON, comparisons(table), tuple(summaries(table))
+        columns, rows, sentences = COMPARISON, tuple(comparisons(table)), tuple(summaries(table))
         _draw_forest(table, folder)
     pictures = {path.stem: path for path in sorted([*folder.glob("*.png"), *folder.glob("figures/*.png")])}
-    return SweepTold(name, identity, folder, command, sentences, tuple(columns), tuple(rows), pictures)
+    return SweepTold(name, identity, folder, command, sentences, columns, rows, pictures)
 
 
 def comparisons(table: Table) -> list[tuple[Any, ...]]:

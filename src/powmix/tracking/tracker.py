@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -149,7 +150,7 @@ class Tracker(Listener):
 
     def close(self, status: str) -> None:
         for seed in list(self._last):
-            self._try(seed, lambda seed=seed: self.stop(seed, status))
+            self._try(seed, partial(self.stop, seed, status))
         self._last.clear()
         self._try(None, lambda: self.end(status))
 

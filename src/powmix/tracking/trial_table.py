@@ -52,15 +52,15 @@ def trials(folder: Path, records: Sequence[Record]) -> tuple[list[str], list[tup
     """
     by_folder = {record.folder.resolve(): record for record in records}
     jobs = {n: job for n, job in read_jobs(folder).items() if job["status"] == FINISHED and job.get("run")}
-    found = {n: by_folder.get((folder / job["run"]).resolve()) for n, job in jobs.items()}
-    found = {number: record for number, record in found.items() if record}
+    places = {n: (folder / job["run"]).resolve() for n, job in jobs.items()}
+    found = {n: by_folder[place] for n, place in places.items() if place in by_folder}
     if not found:
         return ["trial"], []
     given = {n: dict(text.lstrip("+").split("=", 1) for text in jobs[n]["overrides"] if "=" in text) for n in found}
     keys = dict.fromkeys(key for one in given.values() for key in one)
     varied = [key for key in keys if len({one.get(key) for one in given.values()}) > 1]
     m = metric(next(iter(found.values())).objective_metric)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for number, record in found.items():
         over = summarise([value * m.scale for value in record.values(m.key, "validation").values()])
         rows.append((number, over.mean, over.std, over.n, *(given[number].get(key) for key in varied)))

@@ -35,7 +35,8 @@ class WandbTracker(Tracker):
         super().__init__(settings, told)
         self.open: dict[int, Any] = {}
         self.finished: dict[int, Mapping[str, Any]] = {}
-        self.agent, self.trial = agent_trial(), None
+        self.agent = agent_trial()
+        self.trial: Any = None
 
     def start(self, seed: int, is_live: bool) -> int:
         if self.agent and not self.trial:
@@ -108,6 +109,7 @@ class WandbTracker(Tracker):
     def _start_trial(self) -> None:
         """The agent's own run. Its seeds are runs beside it, in one group; its metric is their mean."""
         agent = self.agent
+        assert agent is not None
         self.trial = self._wandb_run(
             agent.run_id,
             True,

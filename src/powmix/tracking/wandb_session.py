@@ -36,7 +36,7 @@ def agent_trial() -> AgentTrial | None:
     taken = {name: os.environ.pop(f"WANDB_{name}", None) for name in ("SWEEP_ID", "RUN_ID", "SWEEP_PARAM_PATH")}
     if not (taken["SWEEP_ID"] and taken["RUN_ID"]):
         return None
-    told = {}
+    told: dict[str, Any] = {}
     if taken["SWEEP_PARAM_PATH"] and Path(taken["SWEEP_PARAM_PATH"]).is_file():
         told = yaml.safe_load(Path(taken["SWEEP_PARAM_PATH"]).read_text("utf-8")) or {}
     values = {key: one["value"] for key, one in told.items() if isinstance(one, Mapping) and "value" in one}

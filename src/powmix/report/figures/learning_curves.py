@@ -1,6 +1,7 @@
 """Training curves: loss on training and validation by epoch, and its difference to no mixing, paired by seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -117,7 +118,7 @@ def _difference(axes: Axes, record: Record, baseline: Record, look: Look) -> Non
         axes.plot(epoch_E, mean_E, **_marked(look, len(epoch_E)))
 
 
-def _marked(look: Look, epochs: int) -> Mapping[str, object]:
+def _marked(look: Look, epochs: int) -> dict[str, Any]:
     """A line with about six markers."""
     return {
         "color": look.color,

@@ -6,7 +6,7 @@ drawn around a mean, the differences are.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -100,8 +100,8 @@ def _scores(axes: Axes, panel: Panel, seeds: bool) -> None:
         shown = [(x, one) for x, one in zip(places, curve.own) if one]
         means = [m.scale * float(np.mean([*one.values()])) for _, one in shown]
         line = "" if panel.names else "-"
-        look = {"color": curve.look.color, "marker": curve.look.marker, "linestyle": line, "zorder": 3}
-        axes.plot([x for x, _ in shown], means, **look, label=curve.look.told)
+        drawn: dict[str, Any] = {"color": curve.look.color, "marker": curve.look.marker, "linestyle": line, "zorder": 3}
+        axes.plot([x for x, _ in shown], means, **drawn, label=curve.look.told)
         if seeds or panel.names:
             _points(axes, [(x, m.scale * value) for x, one in shown for value in one.values()], curve.look)
     if panel.level is not None and panel.level[1]:
@@ -121,10 +121,10 @@ def _differences(axes: Axes, panel: Panel) -> None:
             for x, own, base in zip(_dodged(axes, curve.x, i, len(curves)), curve.own, curve.base)
         ]
         found = [(x, gaps) for x, gaps in found if gaps]
-        look = {"color": curve.look.color, "marker": curve.look.marker, "linestyle": ""}
+        drawn: dict[str, Any] = {"color": curve.look.color, "marker": curve.look.marker, "linestyle": ""}
         beside = _dodged(axes, [x for x, _ in found], -1, 2)
         _points(axes, [(x, gap) for x, (_, gaps) in zip(beside, found) for gap in gaps], curve.look)
-        axes.plot([x for x, _ in found], [np.mean(gaps) for _, gaps in found], zorder=3, **look)
+        axes.plot([x for x, _ in found], [np.mean(gaps) for _, gaps in found], zorder=3, **drawn)
         bounds = [(x, *interval) for x, gaps in found if (interval := student_interval(gaps))]
         if bounds:
             axes.vlines(*zip(*bounds), color=curve.look.color, linewidth=1.5, zorder=2)

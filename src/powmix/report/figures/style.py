@@ -112,7 +112,8 @@ def shade(mixer: str, index: int, place: int = 0) -> str:
     """A mixer's colour (of an unknown one the palette's by place), lighter or darker by index; repeats after five."""
     color = COLOURS.get(mixer, PALETTE[place % len(PALETTE)])
     ground, share = SHADES[index % len(SHADES)]
-    return to_hex([(1 - share) * one + share * ground for one in to_rgb(color)])
+    red, green, blue = ((1 - share) * one + share * ground for one in to_rgb(color))
+    return to_hex((red, green, blue))
 
 
 def marker(index: int) -> str:
@@ -215,7 +216,8 @@ def svg(figure: Figure, name: str) -> str:
     file = io.StringIO()
     with context(), matplotlib.rc_context({"svg.hashsalt": name}):
         canvas = FigureCanvasSVG(laid_out(figure))
-        for part in (figure, *figure.axes):
+        parts: tuple[Any, ...] = (figure, *figure.axes)
+        for part in parts:
             part.set_facecolor("none")
         canvas.print_svg(file, metadata={"Date": None, "Creator": None})
     return file.getvalue()
