@@ -61,6 +61,23 @@ def test_the_interval_of_a_standard_deviation_is_that_of_chi_square():
     assert found.interval == pytest.approx(bounds)
 
 
+def test_each_task_is_told_of_in_its_own_metric(tmp_path):
+    keys = ("Accuracy", "Weighted_F1", "Loss")
+    rng = np.random.default_rng(0)
+    for source in ("split", "init"):
+        for mixer in ("none", "powmix"):
+            errors = dict(zip(SEEDS, (0.8 + 0.05 * rng.normal(size=len(SEEDS))).tolist()))
+            scores = {seed: dict.fromkeys(keys, value) for seed, value in errors.items()}
+            write_run(tmp_path, mixer, errors=errors, config={"vary": [source]})
+            own = {"dataset": "mfeat", "model": "late_fusion", "keys": keys}
+            write_run(tmp_path, mixer, scores=scores, config={"vary": [source]}, **own)
+    table = build(collection.read([tmp_path]).records)
+    assert {study.metric.key for study in variance.studies(table)} == {"MAE", "Accuracy"}
+    assert sorted("test MAE" in text for text in variance.sentences(table)) == [False, True]
+    figure = variance_sources.draw(table)
+    assert {axes.get_xlabel() for axes in figure.axes} >= {"std of test MAE over seeds", "std of test Acc over seeds"}
+
+
 def test_ordinary_runs_are_no_study_of_variance(tmp_path):
     _, table = table_of(tmp_path, {None: (0.1, 0.03)})
     assert variance.studies(table) == [] and variance_sources.draw(table) is None

@@ -52,11 +52,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Study:
-    """A mixer against no mixing on one task, its sources in SOURCES' order."""
+    """A mixer against no mixing on one task, in the task's metric, its sources in SOURCES' order."""
 
     place: str
     record: Record
     label: str
+    metric: Metric
     sources: tuple[Source, ...]
 
     def alone(self) -> list[Source]:
@@ -75,13 +76,13 @@ def studies(table: Table) -> list[Study]:
     """Every comparison of the table whose seeds were varied by two sources or more, one at a time."""
     found: dict[tuple[str, str], dict[str, tuple[Row, Source]]] = defaultdict(dict)
     for row in table.rows:
-        if row.baseline and (source := _source(row, table.main)):
+        if row.baseline and (source := _source(row, row.main)):
             found[(row.place, _settings(row.record))][source.name] = row, source
     made = []
     for (place, _), by_name in found.items():
         rows = [row for row, _ in by_name.values()]
         sources = tuple(by_name[name][1] for name in SOURCES if name in by_name)
-        study = Study(place, rows[0].record, _label(rows), sources)
+        study = Study(place, rows[0].record, _label(rows), rows[0].main, sources)
         if len(study.alone()) > 1:
             made.append(study)
     return made
@@ -89,7 +90,7 @@ def studies(table: Table) -> list[Study]:
 
 def sentences(table: Table) -> list[str]:
     """One for each study: the widest source, its share, and whether it can be told from the next."""
-    return [_sentence(study, table.main) for study in studies(table)]
+    return [_sentence(study, study.metric) for study in studies(table)]
 
 
 def _sentence(study: Study, m: Metric) -> str:

@@ -22,8 +22,8 @@ def draw(table: Table) -> Figure | None:
         figure = Figure(figsize=(8.6, sum(heights) + 0.3), layout="constrained")
         grid = figure.subplots(len(found), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
         for study, (scores, differences) in zip(found, grid):
-            _scores(scores, study, table.main)
-            _differences(differences, study, table.main)
+            _scores(scores, study, study.metric)
+            _differences(differences, study, study.metric)
         style.legend(figure, [axes for axes, _ in grid])
         counts = [source.difference.n for study in found for source in study.sources]
         style.footnote(
