@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from report_runs import SEEDS, write_run
+from report_runs import SEEDS, write_run, write_sweep
 
 from powmix.metrics.meta_analysis import shrunken
 from powmix.report import atlas
@@ -12,6 +12,7 @@ from powmix.report.comparison import compare, markdown
 from powmix.report.figures import forest
 from powmix.report.table import build
 from powmix.runs import collection
+from powmix.tracking.sweep_summary import summarise
 
 CLASSES = ("Accuracy", "Weighted_F1", "Loss")
 
@@ -87,6 +88,15 @@ def test_the_page_has_a_row_per_task_and_the_picture_a_row_per_task_and_one_for_
     figure = forest.of_tasks(table)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()][-1] == "all tasks"
     assert len(figure.axes[0].get_yticks()) == 6
+
+
+def test_trackers_keep_the_same_picture_of_a_sweep_over_tasks(found, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(forest, "draw", lambda effects, *_: drawn.append(effects) or forest.Figure())
+    sweep = write_sweep(tmp_path, "atlas", [record.folder for record in found.records])
+    assert "forest" in summarise(sweep).pictures
+    [effects] = drawn
+    assert list(effects) == ["powmix"] and len(effects["powmix"]) == len(GAINS)
 
 
 def test_two_tasks_are_too_few_to_speak_of_tasks(tmp_path):

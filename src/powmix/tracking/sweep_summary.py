@@ -66,6 +66,10 @@ def _comparison(row: Row, key: str, table: Table) -> tuple[Any, ...]:
 
 
 def _draw_forest(table: Table, folder: Path) -> None:
+    """Over three tasks or more the report's own plot; else each variant's gain in the table's metric."""
+    if over_tasks := forest.of_tasks(table):
+        style.save(over_tasks, folder, "forest")
+        return
     m = table.main
     effects: dict[str, dict[str, forest.Effect]] = {}
     for row in table.rows:
