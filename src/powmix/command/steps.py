@@ -1,4 +1,4 @@
-"""Long commands that are made of `powmix` commands: each step in a process of its own, continued by the same command."""
+"""Long commands that are made of `powmix` commands, each in a process of its own; the same command continues."""
 
 from __future__ import annotations
 

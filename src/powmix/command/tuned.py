@@ -103,7 +103,7 @@ def _do(options: Any) -> None:
 
 
 def read(words: Sequence[str], options: Any) -> Plan:
-    """The plan's file and the command line as a plan. ValueError with every mistake in it, before anything is trained."""
+    """The plan's file and the command line as a plan. ValueError with every mistake, before anything is trained."""
     told = _told(Path(options.plan))
     names = options.tasks.split(",") if options.tasks else list(told["tasks"])
     ways = options.ways.split(",") if options.ways else list(told["ways"])
@@ -128,9 +128,9 @@ def read(words: Sequence[str], options: Any) -> Plan:
         {name: (*told["common"], *told["tasks"][name], *shared, *own.get(name, ())) for name in names},
         {name: Way(tuple(told["ways"][name]["choose"]), told["ways"][name]["search"]) for name in ways},
         told["baseline"] if told["baseline"] in ways else ways[0],
-        *(counts[key] for key in COUNTS),
-        Path("outputs") / options.name,
-        launching,
+        **counts,
+        folder=Path("outputs") / options.name,
+        launching=launching,
     )
     refuse(_mistakes(plan))
     return replace(plan, ways={name: _with_defaults(way, plan) for name, way in plan.ways.items()})
@@ -180,8 +180,8 @@ def tables(plan: Plan, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
     Differences are paired by seed, with Student's 95 % interval; verdicts are corrected by Holm over a task's table.
     """
     lines = [
-        f"{plan.trials} trials of {plan.tuning_seeds} seeds for each search, {plan.seeds} fresh seeds for each row (mean ± "
-        "std); differences are paired by seed, with Student's 95 % interval, and every verdict is corrected by "
+        f"{plan.trials} trials of {plan.tuning_seeds} seeds for each search, {plan.seeds} fresh seeds for each row "
+        "(mean ± std); differences are paired by seed, with Student's 95 % interval, and every verdict is corrected by "
         f"Holm over its table. The searches saw the validation split alone; {plan.baseline} is tuned as the others are."
     ]
     for task, ways in found.items():
@@ -210,7 +210,7 @@ def _table(plan: Plan, task: str, ways: Mapping[str, Mapping[str, Any]]) -> Iter
         found = ", ".join(f"{key.rpartition('.')[2]} {_rounded(value)}" for key, value in ways[way]["values"].items())
         cells = [way, found, *(_spread(scores[way, kind], m) for kind in ("default", "tuned"))]
         for one in (judged[i], judged[len(names) + i]):
-            cells.append(f"{m.show_difference(one.difference)} {show_interval(one, m)}" if one and one.std else "0")
+            cells.append(f"{m.show_difference(one.difference)} {show_interval(one, m)}" if one else "")
         other = judged[len(names) + i]
         verdict = judge(other, m, tests, SHARE if m.scale == 100 else None)[0] if other else ""
         yield f"| {' | '.join([*cells, verdict])} |"
