@@ -25,10 +25,10 @@ class Contender(Protocol):
         """One training epoch: no validation, no files."""
 
 
-def composed(model: str, *overrides: str, dataset: str = "mosi") -> dict[str, Any]:
+def composed(model: str, *overrides: str, dataset: str = "mosi", protocol: str = "published") -> dict[str, Any]:
     """The recipe's configuration of a model; overrides as on the command line (`trainer.bucket=true`)."""
     sections = [OmegaConf.create({"loss": "l1", "schedule": {}, "mixer": {"name": "none"}})]
-    for group, name in (("trainer", "default"), ("model", model), ("protocol", "published")):
+    for group, name in (("trainer", "default"), ("model", model), ("protocol", protocol)):
         sections.append(OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml")}))
     sections += [OmegaConf.load(CONF / "recipe" / f"{model}_{dataset}.yaml"), OmegaConf.from_dotlist(list(overrides))]
     return OmegaConf.to_container(OmegaConf.merge(*sections))
@@ -47,8 +47,9 @@ class Ours:
         bert: str = "small",
         device: str = "cpu",
         seed: int = 1111,
+        protocol: str = "published",
     ):
-        config = composed(name, f"trainer.device={device}", *overrides, dataset=dataset)
+        config = composed(name, f"trainer.device={device}", *overrides, dataset=dataset, protocol=protocol)
         config["mixer"] = mixer or {"name": "none"}
         if "text" in config["model"]:
             config["model"]["text"]["pretrained"] = str(random_bert(bert))
