@@ -3,7 +3,7 @@
 python -m benchmarks.epoch --model mult --setting aligned --repeats 3
 python -m benchmarks.epoch --model mult --setting unaligned --batches 8       a slice of an epoch, scaled
 python -m benchmarks.epoch --model mult --memory                              peak memory, each in a process of its own
-python -m benchmarks.epoch --model mult --protocol sound --against published  ours by one protocol against ours by another
+python -m benchmarks.epoch --model mult --protocol sound --against published  ours by one protocol against another
 """
 
 from __future__ import annotations

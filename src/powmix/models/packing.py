@@ -30,7 +30,7 @@ class Places:
     first_B: Tensor
 
     def fill(self, x_TW: Tensor, start_B: Tensor) -> Tensor:
-        """The lines (R, S, W) of steps (T, W), of which sequence b's begin at start_B[b]; at nobody's stands anything."""
+        """The lines (R, S, W) of steps (T, W), of which sequence b's begin at start_B[b]; nobody's hold any numbers."""
         row_RS = start_B[self.owner_RS.clamp(min=0)] + self.number_RS
         return x_TW.index_select(0, row_RS.flatten()).unflatten(0, row_RS.shape)
 
