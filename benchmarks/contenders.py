@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +12,8 @@ from omegaconf import OmegaConf
 
 from benchmarks import reference
 from benchmarks.reference.bert import BASE, SMALL
-from powmix import mixing
-from powmix.data.splits import Splits
+from powmix import mixing, models
+from powmix.data.splits import SPLITS, Split, Splits
 from powmix.experiment import parts
 from powmix.training import Solver
 
@@ -53,7 +54,7 @@ class Ours:
         config["mixer"] = mixer or {"name": "none"}
         if "text" in config["model"]:
             config["model"]["text"]["pretrained"] = str(random_bert(bert))
-        made = parts(config, splits)
+        made = parts(config, needed(name, splits))
         folder = Path(tempfile.gettempdir())
         self.solver = Solver(made.build, made.splits, made.mixer, made.settings, seed, folder)
         self.solver.begin()
@@ -89,6 +90,17 @@ class Reference:
     def epoch(self) -> None:
         self.done += 1
         self.trainer.epoch(self.batches, self.done)
+
+
+def needed(name: str, splits: Splits) -> Splits:
+    """The data as they are loaded for a model: without what it does not read (dense `text`, where it reads tokens)."""
+    needs = models.needs(name)
+    return replace(splits, **{part: _without(getattr(splits, part), needs) for part in SPLITS})
+
+
+def _without(split: Split, needs: tuple[str, ...]) -> Split:
+    features = {key: value for key, value in split.features.items() if key in needs or "*" in needs}
+    return replace(split, features=features, tokens=split.tokens if "tokens" in needs else None)
 
 
 def random_bert(size: str) -> Path:
