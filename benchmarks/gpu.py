@@ -3,11 +3,11 @@
 python -m benchmarks.gpu --minutes 8 --out DIR                    on the GPU: no network, no installed powmix needed
 python -m benchmarks.gpu --device cpu --tiny --out DIR            proves the command on a machine without one
 
-Run from the repository's root. Needs torch with CUDA and the wheels of benchmarks/gpu_wheels.txt; what is missing is said
-at the start. Parts run one after another, each within its share of the minutes (what one leaves, the later ones get),
-each command a process of its own: what fails, or takes too long, is recorded and the others run. DIR/gpu.json grows line
-by line; DIR/NAME.log holds what a part said. Exit code: 0 if every part is `done` or `needs cuda`, 1 if any is not, 2 if
-nothing could begin.
+Run from the repository's root. Needs torch with CUDA and the wheels of benchmarks/gpu_wheels.txt; what is missing is
+said at the start. Parts run one after another, each within its share of the minutes (what one leaves, the later ones
+get), each command a process of its own: what fails, or takes too long, is recorded and the others run. DIR/gpu.json
+grows line by line; DIR/PART.log holds what was said. Exit code: 0 if every part is `done` or `needs cuda`, 1 if any is
+not, 2 if nothing could begin.
 """
 
 from __future__ import annotations
