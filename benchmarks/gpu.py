@@ -22,7 +22,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ OUTCOME = re.compile(r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
 """A line of `pytest -v`."""
 GREEN = ("done", "needs cuda")
 WORST_FIRST = ("failed", "out of time", "left out", *GREEN)
+GRACE = 10
+"""Seconds that a command has to end after it is told to."""
 SAID = 15
 """Lines of its output that stand in the report where a command fails."""
 
@@ -251,7 +254,7 @@ def execute(
     """Runs one command, ends it after so many seconds, and keeps the figures and the tests that it tells of."""
     paths = (str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "POWMIX_DEVICE": given.device}
-    begun, late = time.monotonic(), threading.Event()
+    begun = time.monotonic()
     with log.open("a", encoding="utf-8") as said, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         said.write(f"$ python -m {line}\n")
         process = subprocess.Popen(
@@ -264,21 +267,15 @@ def execute(
             start_new_session=True,
         )
 
-        def end() -> None:
-            late.set()
-            os.killpg(process.pid, signal.SIGKILL)
-
-        timer = threading.Timer(seconds, end)
-        timer.start()
-        assert process.stdout is not None
         output = []
-        for text in process.stdout:
-            output.append(text)
-            said.write(text)
-            if keep(text, told):
-                report.write()
-        code = process.wait()
-        timer.cancel()
+        with ended_after(process, seconds) as late:
+            assert process.stdout is not None
+            for text in process.stdout:
+                output.append(text)
+                said.write(text)
+                if keep(text, told):
+                    report.write()
+            code = process.wait()
         errors.seek(0)
         wrong = errors.readlines()
         said.writelines(wrong)
@@ -288,9 +285,31 @@ def execute(
         told["error"] = "".join((wrong or output)[-SAID:])
 
 
+@contextmanager
+def ended_after(process: subprocess.Popen, seconds: float) -> Iterator[threading.Event]:
+    """Ends a process with all that it started, if it runs for longer inside; the event says that it did."""
+    late = threading.Event()
+
+    def end(how: signal.Signals) -> None:
+        late.set()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+
+    timers = [
+        threading.Timer(seconds + more, end, [how]) for more, how in ((0, signal.SIGTERM), (GRACE, signal.SIGKILL))
+    ]
+    for timer in timers:
+        timer.start()
+    try:
+        yield late
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
 def keep(text: str, told: dict[str, Any]) -> bool:
     """Whether a line of output is a figure or a test's outcome, which then stands in the report."""
-    if text.startswith('{"name"'):
+    if text.startswith('{"name"') and text.endswith("}\n"):
         told["lines"].append(json.loads(text))
         return True
     if found := OUTCOME.match(text):

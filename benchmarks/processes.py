@@ -25,6 +25,7 @@ from benchmarks.contenders import Ours
 from benchmarks.corpus import STEPS, TRAINING, mosi_sized
 from benchmarks.measure import Worker, compare
 from benchmarks.reference import MOSI, NAMES
+from powmix.training.interruption import sigterm_as_interrupt
 
 CONTROL = "nvidia-cuda-mps-control"
 
@@ -48,6 +49,8 @@ def main() -> None:
         workers = [Worker(partial(training, given), given.threads, "wall") for _ in range(max(given.processes))]
         for worker in workers:
             worker.measure()
+        if given.mps and not control("get_server_list").strip():
+            raise RuntimeError("the processes run beside NVIDIA's Multi-Process Service, not in it")
         for count in given.processes:
             pairs = [(together(workers[:count]) / count, together(workers[:1])) for _ in range(given.repeats)]
             scale = TRAINING / (given.batches * MOSI[given.model].batch_size) if given.batches else 1.0
@@ -79,18 +82,23 @@ def service() -> Iterator[None]:
     """NVIDIA's Multi-Process Service for the processes started inside, its pipes in a folder of its own."""
     if shutil.which(CONTROL) is None:
         raise RuntimeError(f"{CONTROL} is not installed: it comes with NVIDIA's driver")
-    with tempfile.TemporaryDirectory(prefix="powmix-mps-") as folder:
+    with tempfile.TemporaryDirectory(prefix="powmix-mps-") as folder, sigterm_as_interrupt():
         places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         os.environ.update(places)
+        begun = subprocess.run([CONTROL, "-d"], capture_output=True, text=True, check=False)
+        if begun.returncode:
+            raise RuntimeError(f"{CONTROL} -d failed: {begun.stdout}{begun.stderr}")
         try:
-            subprocess.run([CONTROL, "-d"], check=True, capture_output=True, text=True)
             yield
-        except subprocess.CalledProcessError as error:
-            raise RuntimeError(f"{CONTROL} -d failed: {error.stdout}{error.stderr}") from error
         finally:
-            subprocess.run([CONTROL], input="quit\n", text=True, capture_output=True, check=False, timeout=60)
+            control("quit")
             for name in places:
                 del os.environ[name]
+
+
+def control(order: str) -> str:
+    """What the service's daemon answers."""
+    return subprocess.run([CONTROL], input=f"{order}\n", text=True, capture_output=True, check=False, timeout=60).stdout
 
 
 if __name__ == "__main__":

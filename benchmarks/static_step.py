@@ -80,17 +80,22 @@ class StaticStep:
         return torch.stack(losses).double().mean().item()
 
     def fill(self, index_B: Tensor) -> None:
-        """Writes a batch's rows, the weights of the loss and, where the coin says so, the mixing factors."""
+        """Writes a batch's rows and weights, and mixing factors if the coin says so."""
         size, solver = len(index_B), self.solver
         mixes = solver.mixer.flip(solver.generators.mixing, size, solver.epoch)
+        self.choose(index_B, mixes)
+        if mixes:
+            assert self.lam is not None
+            self.lam.zero_()[..., :size] = self.draw(size, solver.generators.mixing).to(self.device, non_blocking=True)
+
+    def choose(self, index_B: Tensor, mixes: bool) -> None:
+        """Writes which rows are the batch, and whether the loss is of them or of the mixed ones."""
+        size = len(index_B)
         self.index_B.zero_()[:size] = index_B
         self.real_B.zero_()[:size] = 1
         self.clean_weight_B.zero_()[:size] = 0 if mixes else 1 / size
         if self.lam is not None:
             self.mixed_weight_O.fill_(1 / len(self.mixed_weight_O) if mixes else 0)
-        if mixes:
-            assert self.lam is not None
-            self.lam.zero_()[..., :size] = self.draw(size, solver.generators.mixing).to(self.device, non_blocking=True)
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         """The mixing factors of a batch: (..., O, size)."""
@@ -156,7 +161,7 @@ class StaticStep:
         assert not self.adam.state, "capture before training"
         model, generator = self.solver.model, self.solver.noise.generator
         weights, drawn = checkpoint.snapshot(model), generator.get_state()
-        self.fill(torch.arange(len(self.index_B), device=self.device) % len(self.solver.splits.train))
+        self.choose(torch.arange(len(self.index_B), device=self.device) % len(self.solver.splits.train), mixes=False)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # kernels are chosen and buffers made outside the capture

@@ -10,7 +10,7 @@ from benchmarks.gpu import Command, Part
 SCRIPTS = {
     "tells": """print('{"name": "a figure", "ratio": 2}')""",
     "breaks": """print('{"name": "before"}', flush=True); raise ValueError("no such kernel")""",
-    "hangs": """import time; print('{"name": "early"}', flush=True); time.sleep(600)""",
+    "hangs": """import time; print('{"name": "early"}\\n{"name": "cut', flush=True); time.sleep(600)""",
 }
 
 
