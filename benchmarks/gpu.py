@@ -26,12 +26,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from benchmarks.gpu_parts import PARTS, Part
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = Path(__file__).with_name("gpu_wheels.txt")
 OLDEST_TORCH = (2, 7)
-MODELS = ("mult", "tfn", "lf_dnn", "self_mm", "misa", "mag_bert")
 OUTCOME = re.compile(r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
 """A line of `pytest -v`."""
 GREEN = ("done", "needs cuda")
@@ -40,88 +41,6 @@ GRACE = 10
 """Seconds that a command has to end after it is told to."""
 SAID = 15
 """Lines of its output that stand in the report where a command fails."""
-
-
-class Command(NamedTuple):
-    """After `python -m`. needs_cuda: left out elsewhere. tiny: without it the command is left out of `--tiny`."""
-
-    line: str
-    needs_cuda: bool = False
-    tiny: str | None = ""
-    """What `--tiny` adds; None: the command is left out of it."""
-
-
-class Part(NamedTuple):
-    """share: of the time, by weight."""
-
-    name: str
-    share: int
-    commands: tuple[Command, ...]
-
-
-FEW = "--batches 1 --repeats 1"
-PARTS = (
-    Part(
-        "device tests", 20, (Command("pytest -vv -rf --tb=short -p no:cacheprovider -m device tests/test_device.py"),)
-    ),
-    Part(
-        "epoch times",
-        25,
-        tuple(
-            Command(f"benchmarks.epoch --model {model} --batches 16 --device DEVICE", tiny=f"{FEW} --warmup 0")
-            for model in MODELS
-        ),
-    ),
-    Part(
-        "mixing",
-        7,
-        (
-            Command("benchmarks.mixing --rows 32 256 2048 --batch 16 128 --device DEVICE", tiny=None),
-            Command("benchmarks.mixing --model lf_dnn --rows 32 --batch 8 --repeats 1 --device DEVICE", tiny=""),
-        ),
-    ),
-    Part(
-        "kernel launches",
-        10,
-        (Command(f"benchmarks.launches --model {' '.join(MODELS)} --device DEVICE", tiny="--batches 1"),),
-    ),
-    Part(
-        "memory",
-        8,
-        tuple(
-            Command(f"benchmarks.epoch --memory --model {model} --batches 8 --device DEVICE", tiny=tiny)
-            for model, tiny in zip(MODELS, (None, None, FEW, None, None, None), strict=True)
-        ),
-    ),
-    Part(
-        "static shapes, compiled, graph",
-        20,
-        (
-            Command("benchmarks.graph --mode static --device DEVICE", tiny=f"{FEW} --model lf_dnn tfn"),
-            Command("benchmarks.graph --mode graph --device DEVICE", needs_cuda=True),
-            Command(
-                "benchmarks.graph --mode compiled --model lf_dnn tfn mult self_mm --device DEVICE",
-                tiny=f"{FEW} --model lf_dnn --backend eager",
-            ),
-        ),
-    ),
-    Part(
-        "several processes",
-        10,
-        (
-            Command(
-                "benchmarks.processes --model lf_dnn --processes 2 4 8 --device DEVICE", tiny=f"{FEW} --processes 2"
-            ),
-            Command("benchmarks.processes --model lf_dnn --processes 2 4 8 --mps --device DEVICE", needs_cuda=True),
-            Command("benchmarks.processes --model mult --processes 2 4 --batches 16 --device DEVICE", tiny=None),
-            Command(
-                "benchmarks.processes --model mult --processes 2 4 --batches 16 --mps --device DEVICE",
-                needs_cuda=True,
-                tiny=None,
-            ),
-        ),
-    ),
-)
 
 
 def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS) -> int:

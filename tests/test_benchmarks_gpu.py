@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import gpu
-from benchmarks.gpu import Command, Part
+from benchmarks.gpu_parts import Command, Part
 
 SCRIPTS = {
     "tells": """print('{"name": "a figure", "ratio": 2}')""",
