@@ -17,7 +17,6 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from typing import Any
 import torch
 
 from benchmarks.contenders import Ours, composed
-from benchmarks.measure import compare
+from benchmarks.measure import CLOCKS, compare
 from benchmarks.mosei_file import write_mosei
 from powmix import models
 from powmix.data import load
@@ -41,7 +40,7 @@ DATASET = "mosei"
 SLICE = {"mult": 8}
 """Batches that a model trains, and as many clips that it validates, of all that there are."""
 MODELS = ("lf_dnn", "tfn", "self_mm", "mult")
-TIMES, MEMORY = "wall seconds per 1000 clips", "bytes of own memory at the peak"
+TIMES, MEMORY = "{} seconds per 1000 clips", "bytes of own memory at the peak"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -52,6 +51,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "powmix-scale")
     parser.add_argument("--keep", action="store_true", help="remove neither files nor stores")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
     return parser
 
 
@@ -72,20 +72,20 @@ def main() -> None:
 
 def costs(folder: Path, share: Fraction, given: argparse.Namespace) -> Iterator[tuple[str, str, float, dict[str, Any]]]:
     """Name, unit, value and notes of each figure of a share."""
-    path = folder / "mosei.pkl"
+    path, clock, times = folder / "mosei.pkl", given.clock, TIMES.format(given.clock)
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         apart(write_mosei, path, float(share))
     found = apart(convert, path)
-    clips, told = found["clips"], {key: found[key] for key in ("clips", "seconds", "resident")}
+    clips, told = found["clips"], {key: found[key] for key in ("clips", *CLOCKS, "resident")}
     if found["converted"]:
-        yield "convert", TIMES, 1000 * found["seconds"] / clips, told
+        yield "convert", times, 1000 * found[clock] / clips, told
         yield "convert_memory", MEMORY, found["own"], told
-    yield "open", "wall seconds", apart(reopen, path), {"clips": clips}
+    yield "open", f"{clock} seconds", apart(reopen, path)[clock], {"clips": clips}
     for model in given.models:
         found = apart(epoch, path, model, given.batches or SLICE.get(model), given.threads)
-        told = {key: found[key] for key in ("clips", "seconds", "before", "mapped", "dirty")}
-        yield f"epoch/{model}", TIMES, 1000 * found["seconds"] / found["clips"], told
+        told = {key: found[key] for key in ("clips", *CLOCKS, "before", "mapped", "dirty")}
+        yield f"epoch/{model}", times, 1000 * found[clock] / found["clips"], told
         yield f"memory/{model}", MEMORY, found["own"], told
 
 
@@ -101,19 +101,17 @@ def apart(work: Callable[..., Any], *given: Any) -> Any:
 def convert(path: Path) -> dict[str, Any]:
     """The file's conversion; one that was kept is opened."""
     converted = not Path(os.environ["POWMIX_CACHE"]).exists()
-    with own_memory() as own:
-        start = time.perf_counter()
+    with own_memory() as own, spent() as seconds:
         sizes = open_store(path, DATASET).facts["sizes"]
-        seconds = time.perf_counter() - start
     peak = 1024 * status()["VmHWM"]
-    return {"converted": converted, "clips": sum(sizes.values()), "seconds": seconds, "own": max(own), "resident": peak}
+    return {"converted": converted, "clips": sum(sizes.values()), **seconds, "own": max(own), "resident": peak}
 
 
-def reopen(path: Path) -> float:
+def reopen(path: Path) -> dict[str, float]:
     """Seconds until a converted file's splits are at hand, its libraries imported."""
-    start = time.perf_counter()
-    load({"name": DATASET, "path": str(path)}, ("*",), "regression")
-    return time.perf_counter() - start
+    with spent() as seconds:
+        load({"name": DATASET, "path": str(path)}, ("*",), "regression")
+    return seconds
 
 
 def epoch(path: Path, model: str, batches: int | None, threads: int) -> dict[str, Any]:
@@ -127,13 +125,12 @@ def epoch(path: Path, model: str, batches: int | None, threads: int) -> dict[str
     before = 1024 * status()["RssAnon"]
     with own_memory() as own:
         solver = Ours(model, splits, dataset=DATASET).solver
-        start = time.perf_counter()
-        solver.train_epoch()
-        seconds = time.perf_counter() - start
+        with spent() as seconds:
+            solver.train_epoch()
         solver.evaluate(splits.test)
     mapped, dirty = mapped_bytes(os.environ["POWMIX_CACHE"])
     clips = len(splits.train) + len(splits.valid)
-    return {"clips": clips, "seconds": seconds, "own": max(own), "before": before, "mapped": mapped, "dirty": dirty}
+    return {"clips": clips, **seconds, "own": max(own), "before": before, "mapped": mapped, "dirty": dirty}
 
 
 def beginning(splits: Splits, size: int) -> Splits:
@@ -151,6 +148,15 @@ def beginning(splits: Splits, size: int) -> Splits:
         )
 
     return replace(splits, train=cut(splits.train), valid=cut(splits.valid), test=cut(splits.test))
+
+
+@contextmanager
+def spent() -> Iterator[dict[str, float]]:
+    """Seconds by each clock, when it is left."""
+    start = {name: now() for name, now in CLOCKS.items()}
+    seconds: dict[str, float] = {}
+    yield seconds
+    seconds |= {name: now() - start[name] for name, now in CLOCKS.items()}
 
 
 @contextmanager
