@@ -1,6 +1,7 @@
 """What a file of MOSEI's size costs, and a sixteenth and a quarter of it: does every cost grow as the clips do?
 
 python -m benchmarks.scale                                  unaligned MOSEI, 8.5 GB: 17 GB of disk, half an hour
+python -m benchmarks.scale --batches 16                     ... a slice of each epoch, drawn from the whole split
 python -m benchmarks.scale --shares 1/16 1/4 --models lf_dnn
 python -m benchmarks.scale --folder DIR --keep              files and stores stay in DIR for the next time
 
@@ -33,12 +34,12 @@ from benchmarks.measure import CLOCKS, compare
 from benchmarks.mosei_file import write_mosei
 from powmix import models
 from powmix.data import load
-from powmix.data.splits import Split, Splits
+from powmix.data.splits import Split
 from powmix.data.store import open_store
 
 DATASET = "mosei"
 SLICE = {"mult": 8}
-"""Batches that a model trains, and as many clips that it validates, of all that there are."""
+"""Batches that a model trains unless it is said otherwise; the others train an epoch."""
 MODELS = ("lf_dnn", "tfn", "self_mm", "mult")
 TIMES, MEMORY = "{} seconds per 1000 clips", "bytes of own memory at the peak"
 
@@ -115,39 +116,42 @@ def reopen(path: Path) -> dict[str, float]:
 
 
 def epoch(path: Path, model: str, batches: int | None, threads: int) -> dict[str, Any]:
-    """A training epoch with its validation, timed; then the test, that its memory is seen, too."""
+    """A training epoch with its validation, timed; then the test, that its memory is seen, too.
+
+    batches: train so many, drawn from the whole split, and validate and test as many clips.
+    """
     torch.set_num_threads(threads)
     config = composed(model, dataset=DATASET)
     options = {key: value for key, value in config["model"].items() if key != "name"}
     splits = load({"name": DATASET, "path": str(path)}, models.needs(model, options), "regression")
+    trained = len(splits.train)
     if batches:
-        splits = beginning(splits, batches * config["trainer"]["batch_size"])
+        trained = min(trained, batches * config["trainer"]["batch_size"])
+        splits = replace(splits, valid=beginning(splits.valid, trained), test=beginning(splits.test, trained))
     before = 1024 * status()["RssAnon"]
     with own_memory() as own:
         solver = Ours(model, splits, dataset=DATASET).solver
+        drawn = solver.batches
+        solver.batches = lambda: drawn()[:batches]
         with spent() as seconds:
             solver.train_epoch()
         solver.evaluate(splits.test)
     mapped, dirty = mapped_bytes(os.environ["POWMIX_CACHE"])
-    clips = len(splits.train) + len(splits.valid)
+    clips = trained + len(splits.valid)
     return {"clips": clips, **seconds, "own": max(own), "before": before, "mapped": mapped, "dirty": dirty}
 
 
-def beginning(splits: Splits, size: int) -> Splits:
-    """The first clips of each split, as views: nothing is copied."""
-
-    def cut(split: Split) -> Split:
-        return replace(
-            split,
-            features={name: value[:size] for name, value in split.features.items()},
-            tokens=None if split.tokens is None else split.tokens[:size],
-            lengths={name: value[:size] for name, value in split.lengths.items()},
-            target=split.target[:size],
-            ids=split.ids[:size],
-            raw_text=split.raw_text[:size],
-        )
-
-    return replace(splits, train=cut(splits.train), valid=cut(splits.valid), test=cut(splits.test))
+def beginning(split: Split, size: int) -> Split:
+    """The first clips of a split, as views: nothing is copied."""
+    return replace(
+        split,
+        features={name: value[:size] for name, value in split.features.items()},
+        tokens=None if split.tokens is None else split.tokens[:size],
+        lengths={name: value[:size] for name, value in split.lengths.items()},
+        target=split.target[:size],
+        ids=split.ids[:size],
+        raw_text=split.raw_text[:size],
+    )
 
 
 @contextmanager

@@ -54,14 +54,18 @@ def test_the_file_of_moseis_size_is_what_pickle_would_have_written(tmp_path):
 def test_the_cost_of_a_share_is_told_beside_that_of_the_first(printed, monkeypatch, tmp_path):
     monkeypatch.setenv("POWMIX_CACHE", "another")
     monkeypatch.setattr(scale, "apart", lambda work, *given: work(*given))
-    options = ("--shares", "1/2000", "1/1000", "--models", "lf_dnn", "self_mm", "--folder", str(tmp_path))
-    figures = printed(scale, *options)
-    costs = ["convert", "convert_memory", "open", "epoch/lf_dnn", "memory/lf_dnn", "epoch/self_mm", "memory/self_mm"]
-    assert list(figures) == [f"scale/{cost}/1/{share}" for share in (2000, 1000) for cost in costs]
-    for cost in costs:
+    models = ("--models", "lf_dnn", "mult", "--batches", "1")
+    figures = printed(scale, "--shares", "1/2000", "1/1000", *models, "--folder", str(tmp_path))
+    clips = {
+        **dict.fromkeys(("convert", "convert_memory", "open"), (12, 23)),
+        **dict.fromkeys(("epoch/lf_dnn", "memory/lf_dnn"), (10, 18)),  # a batch of 64 holds all that there are
+        **dict.fromkeys(("epoch/mult", "memory/mult"), (6, 6)),
+    }
+    assert list(figures) == [f"scale/{cost}/1/{share}" for share in (2000, 1000) for cost in clips]
+    for cost, told in clips.items():
         small, large = (figures[f"scale/{cost}/1/{share}"] for share in (2000, 1000))
         assert small["reference"] == large["reference"] == small["ours"] != large["ours"]
-        assert (small["notes"]["clips"], large["notes"]["clips"]) in ((12, 23), (10, 18))
+        assert (small["notes"]["clips"], large["notes"]["clips"]) == told
     trained = figures["scale/memory/lf_dnn/1/1000"]["notes"]
     assert trained["mapped"] > 0 and trained["dirty"] == 0
     assert not list(tmp_path.iterdir())
