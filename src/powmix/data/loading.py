@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from powmix.data import synthetic
-from powmix.data.assembling import Whole, assemble, split
+from powmix.data.assembling import Whole, assemble
 from powmix.data.cache import stamp
 from powmix.data.columnar import arrays_of, is_dataset
 from powmix.data.registry import COMMON, CONVENTIONS, PER_SEED, SPLITTING, convention_of, mistakes, reader
 from powmix.data.sources import MODALITIES, SPLITS, SYNTHETIC
 from powmix.data.splits import Split, Splits, Task
+from powmix.data.splitting import split
 from powmix.mistakes import broken, check_one_of, refuse, unknown
 from powmix.runs.identity import DEFAULT_SEED
 

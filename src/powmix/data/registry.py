@@ -201,7 +201,7 @@ SPLITTING: dict[str, tuple[Any, Rule]] = {
     "fraction_seed": (0, COMMON["fraction_seed"]),
     "modalities": (None, SOME),
 }
-"""How any dataset but the sentiment corpora is split and prepared: each option's default and rule (assembling.py)."""
+"""How any dataset but the sentiment corpora is split and prepared: each option's default and rule (splitting.py)."""
 
 
 def mistakes(dataset: Mapping[str, Any]) -> list[str]:
