@@ -71,14 +71,11 @@ def timing(given: argparse.Namespace, mine: Worker, theirs: Worker) -> None:
 
 
 def memory(given: argparse.Namespace, mine: Worker, theirs: Worker) -> None:
-    """Peak resident bytes of a process that trains an epoch; beside it, what it held before training began."""
+    """Peak bytes of a process that trains an epoch (on a GPU: of its tensors); beside it, those before training."""
     peaks = [worker.measure()[1] for worker in (mine, theirs)]
     before = {"before_ours": mine.before, "before_reference": theirs.before}
-    print(
-        compare(
-            f"memory/{title(given)}", [peaks[0]], [peaks[1]], "peak resident bytes", **before, **notes(given)
-        ).line()
-    )
+    unit = "peak bytes"
+    print(compare(f"memory/{title(given)}", [peaks[0]], [peaks[1]], unit, **before, **notes(given)).line())
 
 
 def title(given: argparse.Namespace) -> str:

@@ -82,6 +82,21 @@ def test_the_same_command_names_the_same_sweep():
     assert sweep_name(["mixer=none,powmix"]) != sweep_name(["mixer=none,multimix"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "begin"),
+    [
+        (["dataset=mine", "model=mine", "mixer=none,manifold_mixup,multimix,powmix", "seeds=10"], "mine-mine-mixer-"),
+        (["sweeps=staged", "dataset.path=/a/b/mosi.pkl", "dataset=mosi", "seeds=2"], "staged-mosi-"),
+        (["mixer.p_mix=interval(0.1,1)", "mixer.subset=[2,4],[2,8]"], "p_mix-subset-"),
+        (["mixer.subset=[2,4]", "seeds=3"], ""),
+    ],
+)
+def test_a_sweeps_name_says_what_it_is_about_and_is_short(overrides, begin):
+    name = sweep_name(overrides)
+    assert name.startswith(begin) and len(name) == len(begin) + 6
+    assert len(sweep_name([f"model.a_very_long_name_{n}=1,2" for n in range(9)])) <= 39
+
+
 def test_spread_is_the_sample_standard_deviation_and_students_interval():
     records = [{"validation": {"MAE": v}, "test": {"MAE": v + 1}} for v in (1.0, 2.0, 4.0)]
     out = spread(records)

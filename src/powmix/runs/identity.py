@@ -43,6 +43,8 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
         else config.get(section)
         for section in SCIENCE
     }
+    if chosen["dataset"].get("modalities") is None:  # an option that datasets got later
+        chosen["dataset"].pop("modalities", None)
     chosen["dataset"]["source"] = source(config["dataset"])
     chosen |= {key: config[key] for key in UNLESS_NONE if config.get(key)}
     mixer = chosen["mixer"]
