@@ -1,0 +1,124 @@
+"""Power may fail at any moment: what the disk itself held then, copied without sync, costs no finished seed.
+
+A run writes to a real ext4 on a loop device. The device's image is copied while the run works and after its end, each
+copy is mounted, and the same command is run there. Needs root (mount) and mkfs.ext4. The file system is told not to
+write data before the rename that needs it (noauto_da_alloc), and to commit names every second: the order is the
+program's own business.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from feature_files import content, write
+
+from powmix.runs.records import finished_seed
+
+SEEDS, EPOCHS, MOMENTS, SIZE = (1111, 1112, 1113), 60, 20, 48 * 2**20
+RUN = ["dataset=mosi", "dataset.path=f.pkl", "model=lf_dnn", "trainer.device=cpu", "trainer.batch_size=4"]
+RUN += [f"trainer.max_epochs={EPOCHS}", f"trainer.early_stop={EPOCHS}", f"seeds={list(SEEDS)}".replace(" ", "")]
+
+
+@contextmanager
+def mounted(image: Path, place: Path):
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,commit=1,noauto_da_alloc", image, place], check=True, capture_output=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """An empty ext4; the test is left out where none can be made or mounted."""
+    folder = tmp_path_factory.mktemp("disk")
+    path = folder / "image"
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", path], check=True, capture_output=True)
+        with mounted(path, folder / "tried"):
+            pass
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs root, mkfs.ext4 and a loop device: {error}")
+    return path
+
+
+def started(place: Path) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment |= {"POWMIX_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, "-m", "powmix", *RUN], cwd=place, env=environment, **pipes)
+
+
+def held(image: Path) -> bytes:
+    """What the device holds at one moment: read until two readings, one after the other, are equal."""
+    before, now = b"", image.read_bytes()
+    while before != now:
+        before, now = now, image.read_bytes()
+    return now
+
+
+def seeds_of(place: Path) -> dict[int, dict]:
+    """The records of the seeds that are finished in a file system."""
+    folders = {int(path.name.removeprefix("seed_")): path for path in place.glob("outputs/runs/*/seed_*")}
+    found = {seed: finished_seed(path, seed) for seed, path in folders.items()}
+    return {seed: record for seed, record in found.items() if record}
+
+
+def files_of(place: Path) -> dict[str, bytes]:
+    """What every seed leaves, but for its result, which tells how many seconds it took."""
+    names = ("history.csv", "weights.safetensors", "predictions.csv")
+    return {f"{p.parent.name}/{p.name}": p.read_bytes() for n in names for p in place.glob(f"outputs/runs/*/*/{n}")}
+
+
+def epoch_of(place: Path) -> object:
+    """What changes with every epoch: the checkpoint is another file each time."""
+    return sorted((path.name, path.parent.name, path.stat().st_ino) for path in place.glob("outputs/runs/*/*/*.pt"))
+
+
+def test_copies_of_the_device_without_sync_cost_no_finished_seed(tmp_path, image):
+    copies: list[tuple[Path, dict[int, dict]]] = []
+
+    def copy(place):
+        finished = seeds_of(place)
+        target = tmp_path / f"copy{len(copies)}"
+        target.write_bytes(held(image))
+        copies.append((target, finished))
+
+    with mounted(image, tmp_path / "disk") as place:
+        write(place / "f.pkl", content())
+        running, before = started(place), None
+        while running.poll() is None:
+            try:
+                now = epoch_of(place)
+            except FileNotFoundError:
+                continue
+            if now != before:
+                copy(place)
+                before = now
+            time.sleep(0.01)
+        assert running.returncode == 0, running.stdout.read()
+        copy(place)
+        time.sleep(3)
+        copy(place)
+        whole, records = files_of(place), seeds_of(place)
+        os.sync()  # only now, for umount
+    assert sorted(records) == list(SEEDS) and len(whole) == 9
+    within = copies[:-2]
+    assert len(within) > MOMENTS
+    chosen = within[:: len(within) // MOMENTS][:MOMENTS] + copies[-2:]
+    assert {len(finished) for _, finished in chosen} == {0, 1, 2, 3}, "copies of every stage"
+    for path, finished in chosen:
+        with mounted(path, tmp_path / "again") as place:
+            assert seeds_of(place) == finished | seeds_of(place), path.name
+            again = started(place)
+            said, _ = again.communicate(timeout=300)
+            assert again.returncode == 0 and "Traceback" not in said, said
+            assert files_of(place) == whole, path.name
+        path.unlink()
