@@ -7,6 +7,7 @@ program's own business.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,8 +19,8 @@ from feature_files import content, write
 
 from powmix.runs.records import finished_seed
 
-SEEDS, EPOCHS, MOMENTS, SIZE = (1111, 1112, 1113), 60, 20, 48 * 2**20
-RUN = ["dataset=mosi", "dataset.path=f.pkl", "model=lf_dnn", "trainer.device=cpu", "trainer.batch_size=4"]
+SEEDS, EPOCHS, EVERY, MOMENTS, SIZE = (1111, 1112, 1113), 60, 5, 20, 32 * 2**20
+RUN = ["dataset=mosi", "dataset.path=f.pkl", "model=lf_dnn", "trainer.device=cpu", "trainer.checkpoint=true"]
 RUN += [f"trainer.max_epochs={EPOCHS}", f"trainer.early_stop={EPOCHS}", f"seeds={list(SEEDS)}".replace(" ", "")]
 
 
@@ -86,33 +87,34 @@ def test_copies_of_the_device_without_sync_cost_no_finished_seed(tmp_path, image
     copies: list[tuple[Path, dict[int, dict]]] = []
 
     def copy(place):
-        finished = seeds_of(place)
         target = tmp_path / f"copy{len(copies)}"
         target.write_bytes(held(image))
-        copies.append((target, finished))
+        copies.append((target, seeds_of(place)))
 
     with mounted(image, tmp_path / "disk") as place:
         write(place / "f.pkl", content())
-        running, before = started(place), None
+        running, epochs, before = started(place), 0, None
         while running.poll() is None:
             try:
                 now = epoch_of(place)
             except FileNotFoundError:
                 continue
             if now != before:
-                copy(place)
-                before = now
-            time.sleep(0.01)
+                before, epochs = now, epochs + 1
+                if epochs % EVERY == 0:
+                    running.send_signal(signal.SIGSTOP)  # the file system goes on writing
+                    copy(place)
+                    running.send_signal(signal.SIGCONT)
+            time.sleep(0.005)
         assert running.returncode == 0, running.stdout.read()
         copy(place)
         time.sleep(3)
         copy(place)
         whole, records = files_of(place), seeds_of(place)
-        os.sync()  # only now, for umount
     assert sorted(records) == list(SEEDS) and len(whole) == 9
     within = copies[:-2]
     assert len(within) > MOMENTS
-    chosen = within[:: len(within) // MOMENTS][:MOMENTS] + copies[-2:]
+    chosen = [within[place * len(within) // MOMENTS] for place in range(MOMENTS)] + copies[-2:]
     assert {len(finished) for _, finished in chosen} == {0, 1, 2, 3}, "copies of every stage"
     for path, finished in chosen:
         with mounted(path, tmp_path / "again") as place:

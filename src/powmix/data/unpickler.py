@@ -21,8 +21,8 @@ from powmix.data.sources import KEYS, SPLITS
 
 __all__ = ["FeatureFileError", "read"]
 
-MOST_OPCODES = 700_000
-"""Four times as many as MOSEI's file has: under two seconds of one core and some 200 MB at worst."""
+MOST_OPCODES = 500_000
+"""Three times as many as MOSEI's file has: under two seconds of one core and some 200 MB at worst."""
 
 
 def read(path: Path) -> Any:
