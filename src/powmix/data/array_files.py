@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -73,9 +74,8 @@ def _of_folder(path: Path, only: str | None) -> Iterator[tuple[str, Any]]:
     files = sorted(file for file in path.iterdir() if file.suffix in (".npy", ".json"))
     if not files:
         raise ValueError(f"{path}: expected .npy files (one for each modality, and target.npy), got none")
-    stats = [file.stat() for file in files]
     _check_count(path, len(files))
-    check_size(path, sum(stat.st_size for stat in stats), sum(512 * stat.st_blocks for stat in stats))
+    check_size(path, sum(file.stat().st_size for file in files), sum(map(_stored, files)))
     for file in files:
         if only is not None and file.stem != only:
             continue
@@ -93,6 +93,14 @@ def _of_folder(path: Path, only: str | None) -> Iterator[tuple[str, Any]]:
 def _check_count(path: Path, count: int) -> None:
     if count > MOST_ARRAYS:
         raise ValueError(f"{path}: expected at most {MOST_ARRAYS} arrays, got {count}")
+
+
+def _stored(file: Path) -> int:
+    """Bytes that a file takes on the disk; of one without holes its size."""
+    with file.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        whole = status.st_size == 0 or os.lseek(stream.fileno(), 0, os.SEEK_HOLE) == status.st_size
+    return status.st_size if whole else 512 * status.st_blocks
 
 
 def _check_header(name: str, stream: IO[bytes], size: int) -> None:
