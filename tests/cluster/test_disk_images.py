@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from feature_files import content, write
 
+from powmix.runs.files import sync
 from powmix.runs.records import finished_seed
 
 SEEDS, EPOCHS, EVERY, MOMENTS, SIZE = (1111, 1112, 1113), 60, 5, 20, 32 * 2**20
@@ -92,7 +93,7 @@ def test_copies_of_the_device_without_sync_cost_no_finished_seed(tmp_path, image
         copies.append((target, seeds_of(place)))
 
     with mounted(image, tmp_path / "disk") as place:
-        write(place / "f.pkl", content())
+        sync(write(place / "f.pkl", content()))  # has lain there for long
         running, epochs, before = started(place), 0, None
         while running.poll() is None:
             try:
