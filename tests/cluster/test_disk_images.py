@@ -18,8 +18,9 @@ import pytest
 from feature_files import content, write
 
 from powmix.runs.files import sync
-from powmix.runs.records import finished_seed
+from powmix.runs.seed_records import finished_seed
 
+pytestmark = pytest.mark.cluster
 SEEDS, EPOCHS, EVERY, MOMENTS, SIZE = (1111, 1112, 1113), 60, 5, 20, 32 * 2**20
 RUN = ["dataset=mosi", "dataset.path=f.pkl", "model=lf_dnn", "trainer.device=cpu", "trainer.checkpoint=true"]
 RUN += [f"trainer.max_epochs={EPOCHS}", f"trainer.early_stop={EPOCHS}", f"seeds={list(SEEDS)}".replace(" ", "")]
@@ -125,3 +126,29 @@ def test_copies_of_the_device_without_sync_cost_no_finished_seed(tmp_path, image
             assert again.returncode == 0 and "Traceback" not in said, said
             assert files_of(place) == whole, path.name
         path.unlink()
+
+
+@pytest.mark.parametrize("size", ["16k", "28k", "40k"])
+def test_a_cache_on_a_disk_that_is_really_full_says_so_and_works_once_there_is_room(tmp_path, size):
+    path, place = write(tmp_path / "f.pkl", content()), tmp_path / "cache"
+    place.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs root: {error}")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "POWMIX_CACHE": str(place)}
+
+    def convert():
+        command = [sys.executable, "-m", "powmix.data", "convert", str(path)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    try:
+        done = convert()
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, (done.returncode, done.stderr)
+        assert "cannot write" in done.stderr and "POWMIX_CACHE" in done.stderr
+        assert not list(place.rglob("*tmp*"))
+        subprocess.run(["mount", "-o", "remount,size=10m", place], check=True)
+        done = convert()
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(["umount", place], check=True)

@@ -38,7 +38,7 @@ ARRAYS = (
     'load({**defaults("arrays"), "path": str(path)}, ("*",)) and None',
 )
 FEATURES = "from powmix.data import msena", "msena.read(path) and None"
-SEEDS = "from powmix.runs.records import finished_seed", "finished_seed(path, 1111)"
+SEEDS = "from powmix.runs.seed_records import finished_seed", "finished_seed(path, 1111)"
 WEIGHTS = "from powmix.training import checkpoint\nfrom torch.nn import Linear", "checkpoint.fit(Linear(2, 2), path)"
 RUNS = "from powmix.runs.records import read_record", "read_record(path) and None"
 

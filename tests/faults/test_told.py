@@ -1,4 +1,4 @@
-"""What goes wrong is told: by whom a process waits, what was damaged, when somebody interrupts; nothing in tracebacks."""
+"""What goes wrong is told: for whom a process waits, what was damaged, an interrupt at any moment; in no traceback."""
 
 import os
 import subprocess
