@@ -40,7 +40,10 @@ ARRAYS = (
 FEATURES = "from powmix.data import msena", "msena.read(path) and None"
 SEEDS = "from powmix.runs.seed_records import finished_seed", "finished_seed(path, 1111)"
 WEIGHTS = "from powmix.training import checkpoint\nfrom torch.nn import Linear", "checkpoint.fit(Linear(2, 2), path)"
-RUNS = "from powmix.runs.records import read_record", "read_record(path) and None"
+RUNS = (
+    "from powmix.runs.records import finished_variant, read_record",
+    "finished_variant(path, [1111]) or read_record(path) and None",
+)
 
 
 def read_in_child(reader: tuple[str, str], folder: Path, paths: Iterable[Path]) -> list[tuple[str | None, str, int]]:

@@ -228,8 +228,8 @@ def _plain(where: str, array: Any) -> Any:
     if not isinstance(inner, np.ndarray):
         raise ValueError(f"{where}: expected lists of numbers of one length, got {kind} with other content")
     lengths_N = compute.list_value_length(array).to_numpy(zero_copy_only=False)
-    if len(lengths_N) and (lengths_N == lengths_N[0]).all():
-        return inner.reshape(len(lengths_N), int(lengths_N[0]), *inner.shape[1:])
+    if (lengths_N == lengths_N[:1]).all():
+        return inner.reshape(len(lengths_N), int(lengths_N[0]) if len(lengths_N) else 0, *inner.shape[1:])
     return np.split(inner, lengths_N.cumsum()[:-1])
 
 

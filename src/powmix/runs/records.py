@@ -19,6 +19,14 @@ from powmix.runs.files import SeedFolder, read_json, replacing, write_json
 from powmix.runs.identity import SCHEMA, short_name
 from powmix.runs.seed_records import FINISHED, SEED_KEYS, SeedResult, finished_seed, is_finite, is_seed
 
+TYPES: Mapping[type, tuple[str, ...]] = {
+    str: ("status", "signature", "command", "error", "note", "objective_metric", "sweep"),
+    list: ("seeds", "overrides", "sweeps"),
+    dict: ("provenance", "variant"),
+}
+"""What stands under the keys of a variant's result.json, where they are there and not null."""
+TEXTS = ("overrides", "sweeps")
+
 # --- a variant --------------------------------------------------------------------------------------------------------
 
 
@@ -96,7 +104,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 def sweeps_of(before: Mapping[str, Any], now: str | None) -> list[str]:
     """Every sweep that a run has been part of, the present one last. before: its result so far."""
-    known = [*before.get("sweeps", []), before.get("sweep"), now]
+    known = [*(before.get("sweeps") or []), before.get("sweep"), now]
     return list(dict.fromkeys(name for name in known if name))
 
 
@@ -106,9 +114,9 @@ def finished_variant(folder: Path, seeds: Sequence[int], **told: Any) -> dict[st
     told: what this command says of the run (`sweep`, `command`, ...); where that is new, it is written down.
     """
     result = read_json(folder / "result.json") or {}
-    if result.get("schema") != SCHEMA or result.get("status") != FINISHED:
+    if result.get("schema") != SCHEMA or result.get("status") != FINISHED or _spoilt(result):
         return None
-    if [one.get("seed") for one in result.get("seeds", ())] != list(seeds):
+    if [one.get("seed") for one in result.get("seeds") or ()] != list(seeds):
         return None
     if any(finished_seed(folder / f"seed_{seed}", seed) is None for seed in seeds):
         return None
@@ -150,6 +158,8 @@ def read_record(folder: Path) -> Record:
     variant = content.get("variant")
     if not isinstance(variant, dict):
         raise ValueError("result.json has no `variant`")
+    if spoilt := _spoilt(content):
+        raise ValueError(f"result.json: `{spoilt}` is not what powmix writes there")
     declare(content.get("metrics"))
     return Record(
         folder=folder,
@@ -169,6 +179,19 @@ def read_record(folder: Path) -> Record:
         provenance=content.get("provenance") or {},
         note=content.get("note"),
     )
+
+
+def _spoilt(result: Mapping[str, Any]) -> str | None:
+    """The key of a variant's result that holds something of another type than is written there, or None."""
+    for kind, keys in TYPES.items():
+        for key in keys:
+            if not isinstance(result.get(key), kind | None):
+                return key
+    if not all(isinstance(one, Mapping) for one in result.get("seeds") or ()):
+        return "seeds"
+    if not all(isinstance(one, str) for key in TEXTS for one in result.get(key) or ()):
+        return " or ".join(TEXTS)
+    return None
 
 
 def _finished_seeds(folder: Path, listed: Sequence[Any]) -> Iterator[SeedResult]:
