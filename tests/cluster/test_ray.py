@@ -1,8 +1,9 @@
-"""Workers of one search as tasks of a real Ray, two of them killed. Run with `pytest -m cluster tests/cluster`.
+"""A real Ray whose workers are killed, in a search and in a comparison. Run with `pytest -m cluster tests/cluster`.
 
 Ray listens on every address of its machine: here it has a network of its own, in which there is only a loopback.
 """
 
+import json
 import os
 import re
 import signal
@@ -18,6 +19,14 @@ from powmix.search.storage import load_study
 
 ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 ROOT, TRIALS, EPOCHS = Path(__file__).parents[2], 6, 200
+TRAINING = [
+    "seeds=[1111]",
+    "trainer.device=cpu",
+    f"trainer.max_epochs={EPOCHS}",
+    f"trainer.early_stop={EPOCHS}",
+    "trainer.checkpoint=true",
+    "dataset.sizes={train:120,valid:40,test:60}",
+]
 pytestmark = pytest.mark.cluster
 
 
@@ -39,9 +48,8 @@ def recipe(here: Path) -> str:
     """The program of docs/launchers.md with a short search, two workers and a Ray of its own with one GPU."""
     text = (ROOT / "docs" / "launchers.md").read_text()
     program = re.search(r"python - <<'PY'\n(.*?)\nPY\n", text, re.DOTALL)[1]
-    search = [sys.executable, "-m", "powmix", "-m", "sweeps=p_mix", f"hydra.sweeper.n_trials={TRIALS}", "seeds=[1111]"]
-    search += [f"outputs={here}/outputs", "trainer.device=cpu", f"trainer.max_epochs={EPOCHS}", "dataset=synthetic"]
-    search += [f"trainer.early_stop={EPOCHS}", "trainer.checkpoint=true", "dataset.sizes={train:120,valid:40,test:60}"]
+    search = [sys.executable, "-m", "powmix", "-m", "sweeps=p_mix", f"hydra.sweeper.n_trials={TRIALS}"]
+    search += [f"outputs={here}/outputs", *TRAINING]
     for line, other in (
         ('ray.init(address="auto")', "ray.init(num_cpus=4, num_gpus=1, include_dashboard=False)"),
         (r"command = .*", f'command = "{" ".join(search)}"'),
@@ -51,6 +59,15 @@ def recipe(here: Path) -> str:
         program, replaced = re.subn(line, other.replace("\\", r"\\"), program)
         assert replaced == 1, line
     return program
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Python with these arguments, in a network of its own; what it says is in the file `said`."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    environment |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    with (folder / "said").open("w") as said:
+        command = [*ALONE, sys.executable, *arguments]
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
 
 
 def a_running_worker(folder: Path, others: set[int]) -> int:
@@ -70,11 +87,7 @@ def parent_of(process: int) -> int:
 
 def test_a_search_by_the_recipe_ends_exactly_though_a_command_and_a_ray_worker_are_killed(tmp_path, apart):
     (tmp_path / "recipe.py").write_text(recipe(tmp_path))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    environment |= {"RAY_USAGE_STATS_ENABLED": "0"}
-    with (tmp_path / "said").open("w") as said:
-        command = [*ALONE, sys.executable, "recipe.py"]
-        running = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=said, stderr=said)
+    running = started(tmp_path, "recipe.py")
     command = a_running_worker(tmp_path, set())
     os.kill(command, signal.SIGKILL)
     os.kill(parent_of(a_running_worker(tmp_path, {command})), signal.SIGKILL)
@@ -83,3 +96,17 @@ def test_a_search_by_the_recipe_ends_exactly_though_a_command_and_a_ray_worker_a
     [journal] = tmp_path.glob("outputs/sweeps/*/study.journal")
     trials = load_study(str(journal), journal.parent.name).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * TRIALS
+
+
+def test_a_comparison_by_ray_cluster_finishes_though_a_worker_is_killed(tmp_path, apart):
+    launcher = [
+        "hydra/launcher=ray_cluster",
+        "+hydra.launcher.ray.init.num_cpus=2",
+        "hydra.launcher.ray.remote.num_gpus=0",
+    ]
+    launcher += ["+hydra.launcher.ray.init.include_dashboard=false"]
+    running = started(tmp_path, "-m", "powmix", "-m", "mixer=none,manifold_mixup", *launcher, *TRAINING)
+    os.kill(a_running_worker(tmp_path, set()), signal.SIGKILL)
+    assert running.wait(timeout=500) == 0, (tmp_path / "said").read_text()
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/runs/*/result.json")]
+    assert [result["status"] for result in results] == ["finished", "finished"]
