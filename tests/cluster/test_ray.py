@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from powmix.search.storage import load_study
 
 ALONE = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-ROOT, TRIALS, EPOCHS = Path(__file__).parents[2], 6, 200
+ROOT, TRIALS, EPOCHS = Path(__file__).parents[2], 4, 100
 TRAINING = [
     "seeds=[1111]",
     "trainer.device=cpu",

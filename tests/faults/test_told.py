@@ -11,7 +11,7 @@ from test_command_line import TINY
 from training_corpus import tiny_train
 
 from powmix.__main__ import main
-from powmix.command.exits import INTERRUPTED
+from powmix.command.exits import INTERRUPTED, WRONG
 from powmix.report.__main__ import main as report
 from powmix.runs.files import alone_in
 
@@ -97,3 +97,10 @@ def test_equal_trainings_leave_equal_bytes(tmp_path):
         tiny_train(tmp_path / name)
     for name in ("weights.safetensors", "predictions.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_config_folder_that_is_not_there_is_refused(run, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        run("--config-dir=nowhere")
+    assert stopped.value.code == WRONG and "nowhere" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
