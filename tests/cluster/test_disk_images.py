@@ -7,6 +7,7 @@ program's own business.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,9 +108,17 @@ def seeds_of(place: Path) -> dict[int, dict]:
 
 
 def files_of(place: Path) -> dict[str, bytes]:
-    """What every seed leaves, but for its result, which tells how many seconds it took."""
-    names = ("history.csv", "weights.safetensors", "predictions.csv")
-    return {f"{p.parent.name}/{p.name}": p.read_bytes() for n in names for p in place.glob(f"outputs/runs/*/*/{n}")}
+    """What every seed leaves, but for how many seconds its epochs and all of it took."""
+    found = {}
+    for path in place.glob("outputs/runs/*/seed_*/*"):
+        name = f"{path.parent.name}/{path.name}"
+        if path.name == "history.csv":
+            found[name] = b"\n".join(
+                re.sub(rb"^([^,]*),[^,]*", rb"\1", line) for line in path.read_bytes().splitlines()
+            )
+        elif path.name != "result.json":
+            found[name] = path.read_bytes()
+    return found
 
 
 def epoch_of(place: Path) -> object:
