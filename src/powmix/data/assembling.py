@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ ROWS, LENGTHS = ".rows", ".lengths"
 TEXT = "text"
 RAW_TEXT = (TEXT, "raw_text")
 WORDS = {"train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
+PADDED, MOST_PADDING = 2**27, 50
+"""How many times their own bytes sequences may take once padded to the longest, beyond so many bytes."""
 KINDS: dict[int, Kind] = {2: "vector", 3: "sequence", 4: "image"}
 
 log = logging.getLogger("powmix")
@@ -193,7 +196,13 @@ def _padded(where: str, steps: Sequence[np.ndarray], max_steps: int | None) -> t
     if any(len(one) == 0 for one in steps):
         raise ValueError(f"{where}: {sum(len(one) == 0 for one in steps)} sequences are empty")
     lengths = [min(len(one), max_steps or len(one)) for one in steps]
-    out = np.zeros((len(steps), max(lengths), widths[0]), np.float32)
+    shape = (len(steps), max(lengths), widths[0])
+    if 4 * math.prod(shape) > max(PADDED, MOST_PADDING * 4 * sum(lengths) * widths[0]):
+        raise ValueError(
+            f"{where}: padded to the longest of {shape[1]} steps, where the mean has {sum(lengths) / len(steps):.0f}, "
+            f"they take {4 * math.prod(shape)} bytes: dataset.max_steps=N cuts the longest"
+        )
+    out = np.zeros(shape, np.float32)
     for row, (one, length) in enumerate(zip(steps, lengths)):
         out[row, :length] = one[:length]
     return _finite(where, out), torch.tensor(lengths)
