@@ -199,6 +199,24 @@ def test_raw_text_trains_any_encoder_end_to_end(readers, sentences, kind, tmp_pa
     assert result["provenance"]["dataset"]["tokenizer"] == str(readers[kind])
 
 
+@pytest.mark.parametrize("model", ["misa", "self_mm", "mag_bert"])
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_the_papers_bert_models_train_on_raw_text_and_predict_it(readers, sentences, model, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays = dict(np.load(sentences["path"]))
+    two = {"audio": arrays["motion"], "vision": arrays["motion"][:, ::-1]}
+    np.savez("three.npz", raw_text=arrays["raw_text"], target=2.0 * arrays["target"] - 1, **two)
+    command = ["powmix", "dataset=arrays", "dataset.path=three.npz", f"model={model}", "mixer=powmix", "seeds=1"]
+    command += [f"model.text.pretrained={readers[kind]}", "trainer.max_epochs=15", "trainer.early_stop=15"]
+    monkeypatch.setattr(sys, "argv", [*command, "trainer.device=cpu"])
+    main()
+    [run] = (tmp_path / "outputs/runs").iterdir()
+    assert json.loads((run / "result.json").read_text())["mean"]["test"]["MAE"] < 0.8, "a constant has 1"
+    given = {"text": ["good warm", "bad grim"], "audio": np.zeros((2, 3)), "vision": np.zeros((2, 3))}
+    friendly, grim = powmix.load(run).predict(given)
+    assert friendly > grim
+
+
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_trained_run_predicts_raw_text_and_so_does_what_was_exported(readers, sentences, kind, tmp_path, monkeypatch):
     reader = shutil.copytree(readers[kind], tmp_path / "reader")
