@@ -31,7 +31,7 @@ def test_a_mistake_of_the_training_is_named_once():
     with initialize_config_dir(str(CONF)):
         config = settled(plain(compose("config", ["vary=foo", "label_smoothing=2"])))
     assert sorted(check_config(config, {})) == [
-        "label_smoothing must be 0 with task=regression loss=mse: it is cross_entropy's",
+        "label_smoothing must be 0 with task=regression loss=l1: it is cross_entropy's",
         "label_smoothing must be a number within [0, 1), got 2",
         "vary must be null, or a list of split, init, shuffle, dropout, mixing, got 'foo'",
     ]
