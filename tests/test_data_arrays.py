@@ -120,7 +120,7 @@ def test_a_file_without_a_target_ends_the_command_in_one_line(saved, tmp_path, m
     path = saved(target=None, tagret=CLASSES)["path"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["powmix", "dataset=arrays", f"dataset.path={path}", "model=late_fusion"])
-    with pytest.raises(SystemExit, match="no `target` among .* did you mean tagret") as stopped:
+    with pytest.raises(SystemExit, match=r"no `target` among .*did you mean tagret") as stopped:
         main()
     assert str(stopped.value).count("\n") == 0 and "Warning" not in capsys.readouterr().err
 

@@ -202,9 +202,7 @@ def test_raw_text_trains_any_encoder_end_to_end(readers, sentences, kind, tmp_pa
 
 @pytest.mark.parametrize("model", ["misa", "self_mm", "mag_bert"])
 @pytest.mark.parametrize("kind", SPECIAL)
-def test_the_papers_bert_models_train_on_raw_text_and_predict_it(
-    readers, sentences, model, kind, tmp_path, monkeypatch
-):
+def test_the_papers_bert_models_train_on_raw_text(readers, sentences, model, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arrays = dict(np.load(sentences["path"]))
     two = {"audio": np.repeat(arrays["motion"][:, None], 4, 1), "vision": arrays["motion"][:, None, ::-1]}

@@ -100,19 +100,12 @@ def assemble(name: str, arrays: Mapping[str, Any], task: str = "auto", max_steps
     if not features and texts is None:
         raise ValueError(f"{where}: no modality among {', '.join(arrays)}: expected an array of {size} examples")
     if task == "auto" and _may_be_classes(arrays["target"]):
-        log.warning(
-            "%s: target has whole numbers, kept as floats: read as regression; task=classification for classes", where
-        )
-    for key in (
-        key for key, value in features.items() if value.ndim == 4 and value.shape[3] in (1, 3) and value.shape[1] > 4
-    ):
-        log.warning(
-            "%s: %s %s is read as images of %d channels: they are (N, C, H, W)",
-            where,
-            key,
-            _shape(arrays[key]),
-            features[key].shape[1],
-        )
+        advice = "task=classification for classes"
+        log.warning("%s: target has whole numbers, kept as floats: read as regression; %s", where, advice)
+    for key, value in features.items():
+        if value.ndim == 4 and value.shape[3] in (1, 3) and value.shape[1] > 4:
+            told = f"{_shape(arrays[key])} is read as images of {value.shape[1]} channels: they are (N, C, H, W)"
+            log.warning("%s: %s %s", where, key, told)
     note = arrays.get("note")
     if note is not None:
         log.warning("%s: %s", where, note)
