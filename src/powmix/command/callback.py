@@ -35,6 +35,8 @@ class Around(Callback):
             found += check_config(plain(config), config.hydra.runtime.choices)
         except OmegaConfBaseException as error:
             found = [str(error).splitlines()[0]]
+        except ValueError as error:  # of data that are read for their task
+            leave(str(error))
         if found:
             leave("\n        ".join(found), WRONG)
         _refuse(Path(config.hydra.run.dir))
