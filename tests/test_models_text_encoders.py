@@ -208,11 +208,12 @@ def test_the_papers_bert_models_train_on_raw_text(readers, sentences, model, kin
     two = {"audio": np.repeat(arrays["motion"][:, None], 4, 1), "vision": arrays["motion"][:, None, ::-1]}
     np.savez("three.npz", raw_text=arrays["raw_text"], target=2.0 * arrays["target"] - 1, **two)
     command = ["powmix", "dataset=arrays", "dataset.path=three.npz", f"model={model}", "mixer=powmix", "seeds=1"]
-    command += [f"model.text.pretrained={readers[kind]}", "trainer.max_epochs=15", "trainer.early_stop=15"]
+    command += [f"model.text.pretrained={readers[kind]}", "trainer.max_epochs=12", "trainer.batch_size=8"]
+    command += ["trainer.accumulate=1", "mixer.n_out=32"]
     monkeypatch.setattr(sys, "argv", [*command, "trainer.device=cpu"])
     main()
     [run] = (tmp_path / "outputs/runs").iterdir()
-    assert json.loads((run / "result.json").read_text())["mean"]["test"]["MAE"] < 0.8, "a constant has 1"
+    assert json.loads((run / "result.json").read_text())["mean"]["test"]["Corr"] > 0.5, "only the text tells"
     given = {"text": ["good warm", "bad grim"], "audio": np.zeros((2, 4, 3)), "vision": np.zeros((2, 1, 3))}
     friendly, grim = powmix.load(run).predict(given)
     assert friendly > grim
