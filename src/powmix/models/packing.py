@@ -122,5 +122,7 @@ def _place(line_B: np.ndarray, start_B: np.ndarray, length_B: np.ndarray, size: 
     owner_RS, number_RS = np.full((line_B.max() + 1, size), -1), np.zeros((line_B.max() + 1, size), int)
     owner_RS.flat[first_B[example_T] + number_T] = example_T
     number_RS.flat[first_B[example_T] + number_T] = number_T
-    tensors = (torch.from_numpy(part).to(device) for part in (owner_RS, number_RS, length_B, first_B))
-    return Places(*tensors, most=int(np.bincount(line_B).max()))
+    owner, number, lengths, first = (
+        torch.from_numpy(part).to(device) for part in (owner_RS, number_RS, length_B, first_B)
+    )
+    return Places(owner, number, lengths, first, int(np.bincount(line_B).max()))
