@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from powmix.runs.records import (
     write_variant,
 )
 from powmix.tracking import Listener, chosen, listening
-from powmix.training import Pruned, Settings, resolve_device, train_seeds
+from powmix.training import Pruned, Settings, resolve_device, train, train_seeds
+from powmix.training.pool import Pool, TrainOne, usable
 
 log = logging.getLogger("powmix")
 
@@ -149,8 +151,9 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
         settings = replace(settings, checkpoint=True)  # so that nobody is told of an epoch twice
     with listening([*extra, *chosen(config, result, folder)]) as listener:
         try:
+            pool = _pool(config, settings, made.splits.train.target.device.type) if not extra else None
             result["seeds"] = train_seeds(
-                made.build, made.splits_of, made.mixer, settings, config["seeds"], place, listener
+                made.build, made.splits_of, made.mixer, settings, config["seeds"], place, listener, pool
             )
             reached = spread(result["seeds"])["mean"]["test"][made.settings.objective]
             if note := worse_than_a_constant(made.splits, made.settings.task, made.settings.objective, reached):
@@ -159,6 +162,26 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
             records = (finished_seed(place(seed), seed) for seed in config["seeds"])
             result["seeds"] = [record for record in records if record]
             raise
+
+
+def _pool(config: Mapping[str, Any], settings: Settings, device: str) -> Pool:
+    """The worker processes that `workers` allows. A study listens to seeds in their order, and gets none."""
+    trainer = {**config["trainer"], "checkpoint": settings.checkpoint}
+    start = partial(training_of, {**config, "trainer": trainer})
+    return Pool(usable(config["workers"], config["threads"], device), start, if_it_pays=config["workers"] == "auto")
+
+
+def training_of(config: Mapping[str, Any]) -> TrainOne:
+    """What trains a seed of a configuration in a worker process: all that the run's process has, made again."""
+    plugins.load_installed()
+    plugins.load(config["plugins"])
+    torch.set_num_threads(config["threads"])
+    made = parts(config)
+
+    def one(seed: int, folder: Path, listener: Listener) -> dict[str, Any]:
+        return train(made.build, made.splits_of(seed), made.mixer, made.settings, seed, folder, listener)
+
+    return one
 
 
 def worse_than_a_constant(splits: Splits, task: str, metric: str, reached: float) -> str | None:

@@ -66,7 +66,8 @@ def sweep_name(overrides: Sequence[str]) -> str:
     rest = sorted(
         o
         for o in overrides
-        if "=" in o and not o.startswith(("sweeps=", "hydra", "tracker", "outputs=", "plugins=", "trainer.device="))
+        if "=" in o
+        and not o.startswith(("sweeps=", "hydra", "tracker", "outputs=", "plugins=", "trainer.device=", "workers="))
     )
     if named and not rest:
         return named

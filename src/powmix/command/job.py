@@ -47,6 +47,8 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
     """Train what is not yet trained, analyse it, print the table of a single run."""
     multirun = hydra_config.mode == RunMode.MULTIRUN
     config["seeds"] = seed_list(config["seeds"])
+    if multirun and config["workers"] == "auto" and hydra_config.runtime.choices["hydra/launcher"] != "basic":
+        config["workers"] = 1  # the launcher runs several jobs at a time
     names = variant(config, hydra_config.runtime.choices)
     identity: dict[str, Any] = {
         "signature": signature(config),

@@ -55,6 +55,10 @@ ROOT: dict[str, Rule] = {
         f"a list of {', '.join(ANALYSES)}, all",
     ),
     "threads": Rule(lambda value: is_count(value, 1) and value <= 1024, "a whole number within [1, 1024]"),
+    "workers": Rule(
+        lambda value: value == "auto" or (is_count(value, 1) and value <= 1024),
+        "auto or a whole number within [1, 1024]",
+    ),
     "outputs": TEXT,
     "plugins": Rule(is_list, "a list of .py files and modules"),
     "vary": VARY,

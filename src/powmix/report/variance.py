@@ -125,7 +125,7 @@ def _source(row: Row, m: Metric) -> Source | None:
 
 def _settings(record: Record) -> str:
     """All that decides a run but its seeds and what they vary."""
-    left_out = ("vary", "seeds", "sweep", "sweeps", "outputs", "threads", "tracker", "trial")
+    left_out = ("vary", "seeds", "sweep", "sweeps", "outputs", "threads", "workers", "tracker", "trial")
     return json.dumps({k: v for k, v in record.config.items() if k not in left_out}, sort_keys=True, default=str)
 
 

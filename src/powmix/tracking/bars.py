@@ -60,7 +60,10 @@ class ProgressBars(QuietLines):
 
     def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
         self._take_down(seed)
+        self.progress.stop()  # of other seeds at work; a line goes between the bars' last state and their next
         super().on_seed_end(seed, record)
+        if self.tasks:
+            self.progress.start()
 
     def close(self, status: str) -> None:
         for seed in list(self.tasks):
