@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +12,8 @@ from omegaconf import OmegaConf
 
 from benchmarks import reference
 from benchmarks.reference.bert import BASE, SMALL
-from powmix import mixing
-from powmix.data.splits import Splits
+from powmix import mixing, models
+from powmix.data.splits import SPLITS, Split, Splits
 from powmix.experiment import parts
 from powmix.training import Solver
 
@@ -25,10 +26,10 @@ class Contender(Protocol):
         """One training epoch: no validation, no files."""
 
 
-def composed(model: str, *overrides: str, dataset: str = "mosi") -> dict[str, Any]:
+def composed(model: str, *overrides: str, dataset: str = "mosi", protocol: str = "published") -> dict[str, Any]:
     """The recipe's configuration of a model; overrides as on the command line (`trainer.bucket=true`)."""
     sections = [OmegaConf.create({"loss": "l1", "schedule": {}, "mixer": {"name": "none"}})]
-    for group, name in (("trainer", "default"), ("model", model), ("protocol", "published")):
+    for group, name in (("trainer", "default"), ("model", model), ("protocol", protocol)):
         sections.append(OmegaConf.create({group: OmegaConf.load(CONF / group / f"{name}.yaml")}))
     sections += [OmegaConf.load(CONF / "recipe" / f"{model}_{dataset}.yaml"), OmegaConf.from_dotlist(list(overrides))]
     return OmegaConf.to_container(OmegaConf.merge(*sections))
@@ -47,12 +48,13 @@ class Ours:
         bert: str = "small",
         device: str = "cpu",
         seed: int = 1111,
+        protocol: str = "published",
     ):
-        config = composed(name, f"trainer.device={device}", *overrides, dataset=dataset)
+        config = composed(name, f"trainer.device={device}", *overrides, dataset=dataset, protocol=protocol)
         config["mixer"] = mixer or {"name": "none"}
         if "text" in config["model"]:
             config["model"]["text"]["pretrained"] = str(random_bert(bert))
-        made = parts(config, splits)
+        made = parts(config, needed(name, splits))
         folder = Path(tempfile.gettempdir())
         self.solver = Solver(made.build, made.splits, made.mixer, made.settings, seed, folder)
         self.solver.begin()
@@ -88,6 +90,17 @@ class Reference:
     def epoch(self) -> None:
         self.done += 1
         self.trainer.epoch(self.batches, self.done)
+
+
+def needed(name: str, splits: Splits) -> Splits:
+    """The data as they are loaded for a model: without what it does not read (dense `text`, where it reads tokens)."""
+    needs = models.needs(name)
+    return replace(splits, **{part: _without(getattr(splits, part), needs) for part in SPLITS})
+
+
+def _without(split: Split, needs: tuple[str, ...]) -> Split:
+    features = {key: value for key, value in split.features.items() if key in needs or "*" in needs}
+    return replace(split, features=features, tokens=split.tokens if "tokens" in needs else None)
 
 
 def random_bert(size: str) -> Path:

@@ -3,6 +3,7 @@
 python -m benchmarks.epoch --model mult --setting aligned --repeats 3
 python -m benchmarks.epoch --model mult --setting unaligned --batches 8       a slice of an epoch, scaled
 python -m benchmarks.epoch --model mult --memory                              peak memory, each in a process of its own
+python -m benchmarks.epoch --model mult --protocol sound --against published  ours by one protocol against another
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bert", choices=("small", "base"), default="small")
     parser.add_argument("--override", nargs="*", default=[], help="of our configuration: trainer.bucket=true ...")
+    parser.add_argument("--protocol", choices=("published", "sound"), default="published", help="of ours")
+    parser.add_argument("--against", choices=("reference", "published"), default="reference")
     parser.add_argument("--memory", action="store_true", help="peak resident memory of one epoch instead of its time")
     parser.add_argument("--detach", action="store_true", help="the reference keeps no graphs")
     return parser
@@ -48,10 +51,13 @@ def corpus(given: argparse.Namespace) -> Splits:
 
 
 def ours(given: argparse.Namespace) -> Callable[[], None]:
-    return Ours(given.model, corpus(given), *given.override, bert=given.bert, device=given.device).epoch
+    options = {"bert": given.bert, "device": given.device, "protocol": given.protocol}
+    return Ours(given.model, corpus(given), *given.override, **options).epoch
 
 
 def reference(given: argparse.Namespace) -> Callable[[], None]:
+    if given.against == "published":
+        return Ours(given.model, corpus(given), *given.override, bert=given.bert, device=given.device).epoch
     keep = not given.detach
     return Reference(given.model, corpus(given), keep_graphs=keep, bert=given.bert, device=given.device).epoch
 
@@ -65,18 +71,16 @@ def timing(given: argparse.Namespace, mine: Worker, theirs: Worker) -> None:
 
 
 def memory(given: argparse.Namespace, mine: Worker, theirs: Worker) -> None:
-    """Peak resident bytes of a process that trains an epoch; beside it, what it held before training began."""
+    """Peak bytes of a process that trains an epoch (on a GPU: of its tensors); beside it, those before training."""
     peaks = [worker.measure()[1] for worker in (mine, theirs)]
     before = {"before_ours": mine.before, "before_reference": theirs.before}
-    print(
-        compare(
-            f"memory/{title(given)}", [peaks[0]], [peaks[1]], "peak resident bytes", **before, **notes(given)
-        ).line()
-    )
+    unit = "peak bytes"
+    print(compare(f"memory/{title(given)}", [peaks[0]], [peaks[1]], unit, **before, **notes(given)).line())
 
 
 def title(given: argparse.Namespace) -> str:
-    return f"{given.model}/{given.setting}/{given.device}"
+    compared = "" if given.against == "reference" else f"/{given.protocol} against {given.against}"
+    return f"{given.model}/{given.setting}/{given.device}{compared}"
 
 
 def notes(given: argparse.Namespace) -> dict[str, object]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,38 @@ CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time
 
 
 @dataclass(frozen=True)
+class Range:
+    """What repeats of one measurement gave."""
+
+    min: float
+    median: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Range:
+        return cls(min(values), statistics.median(values), max(values))
+
+
+@dataclass(frozen=True)
 class Figure:
-    """One measured figure; `ratio` is reference / ours (more is better for us), the median of the pairs' own ratios."""
+    """One measured figure, a line of JSON.
+
+    ratio: reference / ours (more is better for us) of each pair; None, as `reference`, where nothing is compared.
+    load: the average number of waiting and running processes in the last minute, the benchmark's own included.
+    """
 
     name: str
-    ours: float
-    reference: float
-    ratio: float
     unit: str
     repeats: int
-    spread: tuple[float, float]
     threads: int
+    ours: Range
+    reference: Range | None = None
+    ratio: Range | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=lambda: machine())
     commit: str = field(default_factory=lambda: commit())
-    notes: dict[str, Any] = field(default_factory=dict)
+    date: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
+    load: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
 
     def line(self) -> str:
         return json.dumps(asdict(self))
@@ -46,19 +65,14 @@ class Figure:
 def compare(
     name: str, ours: Sequence[float], reference: Sequence[float], unit: str, *, threads: int, **notes: Any
 ) -> Figure:
-    """The figure of paired measurements; `spread` is the smallest and largest ratio of a pair."""
+    """The figure of paired measurements; the median ratio is that of the pairs' own, not of the medians."""
     ratios = [theirs / mine for mine, theirs in zip(ours, reference, strict=True)]
-    return Figure(
-        name,
-        statistics.median(ours),
-        statistics.median(reference),
-        statistics.median(ratios),
-        unit,
-        len(ratios),
-        (min(ratios), max(ratios)),
-        threads,
-        notes=notes,
-    )
+    return Figure(name, unit, len(ours), threads, *map(Range.of, (ours, reference, ratios)), notes=notes)
+
+
+def alone(name: str, values: Sequence[float], unit: str, *, threads: int, **notes: Any) -> Figure:
+    """The figure of measurements that are compared with nothing."""
+    return Figure(name, unit, len(values), threads, Range.of(values), notes=notes)
 
 
 def seconds(work: Callable[[], object], clock: str = "wall") -> float:
@@ -83,11 +97,18 @@ class Worker:
         self.process.start()
         theirs.close()
         self.before: int = self.pipe.recv()
-        """Peak resident bytes when everything was built and nothing had been called."""
+        """Peak bytes when everything was built and nothing had been called."""
 
     def measure(self) -> tuple[float, int]:
-        """Seconds of one call, and the process's peak resident bytes after it."""
+        """Seconds of one call, and the peak bytes after it (`peak`)."""
+        self.begin()
+        return self.result()
+
+    def begin(self) -> None:
+        """Starts one call and does not wait for it; `result` does."""
         self.pipe.send("go")
+
+    def result(self) -> tuple[float, int]:
         return self.pipe.recv()
 
     def close(self) -> None:
@@ -112,15 +133,18 @@ def interleave(ours: Worker, reference: Worker, repeats: int, warmup: int = 0) -
 
 
 def synchronize() -> None:
-    if torch.cuda.is_available():
+    """Waits for the GPU, where this process uses one."""
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
 def peak() -> int:
-    """Peak resident bytes of this process.
+    """Peak bytes of this process: of its tensors on the GPU where it uses one, else resident ones.
 
     Linux hands the peak of the process that started this one down into `ru_maxrss`; VmHWM starts anew.
     """
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -146,13 +170,14 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, with `+` when the tree differs from it."""
+    """The commit that was measured, with `+` where the code differs from it."""
+    code = ("src", "conf", "benchmarks", ":!benchmarks/figures.json", ":!benchmarks/README.md")
     try:
         sha = subprocess.check_output(
             ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True, stderr=subprocess.DEVNULL
         ).strip()
         dirty = subprocess.check_output(
-            ["git", "status", "--porcelain"], cwd=ROOT, text=True, stderr=subprocess.DEVNULL
+            ["git", "status", "--porcelain", "--", *code], cwd=ROOT, text=True, stderr=subprocess.DEVNULL
         ).strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -4,14 +4,13 @@ python -m benchmarks.profile --model mult --setting aligned            ours
 python -m benchmarks.profile --model mult --side reference --sort self_cpu_time_total
 
 Prints where a slice of an epoch spends its time by torch.profiler, per batch of the recipe's size (by the wall clock,
-whatever `--clock` says; nothing with `--rows 0`), then a JSON line: FLOPs of an epoch (forward and backward), the
-machine's measured matmul rate, the floor (FLOPs over rate) and the time that was measured without the profiler.
+whatever `--clock` says; nothing with `--rows 0`), then a JSON line: seconds of an epoch without the profiler. Its notes
+are the epoch's FLOPs (forward and backward), the machine's measured matmul rate and the floor (FLOPs over rate).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 
 import torch
@@ -20,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.contenders import Contender, Ours, Reference
 from benchmarks.corpus import STEPS, TRAINING, mosi_sized
-from benchmarks.measure import commit, machine, matmul_rate, seconds
+from benchmarks.measure import alone, matmul_rate, seconds
 from benchmarks.reference import MOSI, NAMES
 
 
@@ -33,6 +32,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=12, help="lines of the table")
     parser.add_argument("--sort", default="self_cpu_time_total", help="or self_device_time_total, cpu_time_total ...")
     parser.add_argument("--shapes", action="store_true", help="a line per operator and input shapes")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--device", default="cpu")
@@ -50,19 +50,11 @@ def main() -> None:
         print(table(slice_, given))
     rate = matmul_rate(device=given.device, clock=given.clock)
     flops = count(slice_)
-    measured = min(seconds(slice_.epoch, given.clock) for _ in range(3))
     scale = TRAINING / (given.batches * MOSI[given.model].batch_size)
-    line = {
-        "name": f"profile/{given.model}/{given.setting}/{given.side}/{given.device}",
-        "flops_per_epoch": flops * scale,
-        "gflops_per_second": rate,
-        "floor_seconds_per_epoch": flops * scale / rate / 1e9,
-        "measured_seconds_per_epoch": measured * scale,
-        "threads": given.threads,
-        "machine": machine(),
-        "commit": commit(),
-    }
-    print(json.dumps(line))
+    measured = [seconds(slice_.epoch, given.clock) * scale for _ in range(given.repeats)]
+    notes = {"flops": flops * scale, "gflops_per_second": rate, "floor": flops * scale / rate / 1e9}
+    name = f"profile/{given.model}/{given.setting}/{given.side}/{given.device}"
+    print(alone(name, measured, f"{given.clock} seconds per epoch", threads=given.threads, **notes).line())
 
 
 def contender(given: argparse.Namespace) -> Contender:

@@ -1,22 +1,24 @@
 """What a trial costs beside its training: a search with a no-op job, on a journal file and on SQLite.
 
-    python -m benchmarks.sweeper             50 trials of each; the bar is 0.2 s per trial on a journal file
+    python -m benchmarks.sweeper             50 trials of each
 
-`sweeper` is this project's part (claim, sample, heartbeat, tell); `hydra` is what Hydra's launcher takes to compose the
-configuration, open the folder and write it down, which every sweeper pays; `stock` is hydra/sweeper=optuna beside it.
-Medians over the trials.
+A JSON line for each storage and sweeper, the repeats being its trials. `notes.sweeper` is the sweeper's part (claim,
+sample, heartbeat, tell); `notes.hydra` what Hydra's launcher takes to compose the configuration, open the folder and
+write it down, which every sweeper pays; medians. `stock` is hydra/sweeper=optuna.
 """
 
 import argparse
-import os
-import re
+import json
+import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.measure import alone
+
 APP = """
-import statistics, time
+import json, time
 import hydra
 from hydra.core.config_store import ConfigStore
 
@@ -43,8 +45,8 @@ def job(config):
 
 hydra.main(config_path=None, config_name="config", execution_whitelist=["powmix.*", "optuna.*"])(job)()
 begins = [begin for begin, end in launched]
-whole = statistics.median(later - begin for begin, later in zip(begins, begins[1:]))
-print("MEASURED", whole, statistics.median(end - begin for begin, end in launched))
+whole = [1e3 * (later - begin) for begin, later in zip(begins, begins[1:])]
+print("MEASURED", json.dumps([whole, [1e3 * (end - begin) for begin, end in launched[:-1]]]))
 """
 
 
@@ -53,8 +55,6 @@ def main() -> None:
     parser = argparse.ArgumentParser("benchmarks.sweeper", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=50)
     trials = parser.parse_args().trials
-    print(f"{trials} trials, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; milliseconds per trial")
-    print(f"{'':28s}{'sweeper':>9s}{'hydra':>9s}{'sum':>9s}")
     ours = ["hydra/sweeper=optuna_study"]
     stock = ["hydra/sweeper=optuna", "hydra.sweeper.n_jobs=1", "hydra.sweeper.study_name=s"]
     for name, options in {
@@ -64,19 +64,22 @@ def main() -> None:
         "stock optuna, in memory": stock,
     }.items():
         whole, launch = measure([*options, f"hydra.sweeper.n_trials={trials}"])
-        print(f"{name:28s}{1e3 * (whole - launch):9.1f}{1e3 * launch:9.1f}{1e3 * whole:9.1f}", flush=True)
+        hydra = statistics.median(launch)
+        notes = {"hydra": hydra, "sweeper": statistics.median(whole) - hydra}
+        print(alone(f"search/{name}", whole, "wall milliseconds per trial", threads=1, **notes).line(), flush=True)
 
 
-def measure(overrides: list[str]) -> tuple[float, float]:
-    """Seconds per trial, and the part of them inside Hydra's launcher."""
+def measure(overrides: list[str]) -> tuple[list[float], list[float]]:
+    """Milliseconds of every trial but the last, and the part of them inside Hydra's launcher."""
     with tempfile.TemporaryDirectory() as folder:
         app = Path(folder) / "app.py"
         app.write_text(APP, encoding="utf-8")
         command = [sys.executable, str(app), "-m", "x=interval(0.0,1.0)", *overrides]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        found = re.search(r"MEASURED (\S+) (\S+)", done.stdout)
+        found = [line.removeprefix("MEASURED ") for line in done.stdout.splitlines() if line.startswith("MEASURED ")]
         assert found, done.stdout + done.stderr
-        return float(found[1]), float(found[2])
+        whole, launch = json.loads(found[0])
+        return whole, launch
 
 
 if __name__ == "__main__":

@@ -6,13 +6,21 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks.measure import Worker, compare, interleave
+from benchmarks.measure import Range, Worker, alone, compare, interleave
 
 
 def test_the_ratio_is_the_median_of_the_pairs_own_ratios():
     figure = compare("x", ours=[1.0, 2.0, 4.0], reference=[3.0, 2.0, 20.0], unit="s", threads=1)
-    assert (figure.ours, figure.reference, figure.ratio, figure.spread) == (2.0, 3.0, 3.0, (1.0, 5.0))
-    assert json.loads(figure.line())["machine"]["torch"] == torch.__version__
+    assert (figure.ours, figure.reference) == (Range(1.0, 2.0, 4.0), Range(2.0, 3.0, 20.0))
+    assert figure.ratio == Range(1.0, 3.0, 5.0)
+    line = json.loads(figure.line())
+    assert line["ratio"] == {"min": 1.0, "median": 3.0, "max": 5.0}
+    assert line["machine"]["torch"] == torch.__version__
+
+
+def test_what_is_compared_with_nothing_has_no_ratio():
+    figure = alone("x", [3.0, 1.0], "s", threads=1, floor=0.5)
+    assert (figure.ours, figure.ratio, figure.repeats, figure.notes) == (Range(1.0, 2.0, 3.0), None, 2, {"floor": 0.5})
 
 
 def holding(megabytes):

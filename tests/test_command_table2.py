@@ -2,12 +2,13 @@
 
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 import report_runs as fabricate
 
-from powmix.command import table2
+from powmix.command import steps, table2
 from powmix.runs.records import read_record
 
 TINY = (
@@ -33,7 +34,7 @@ def commands(monkeypatch, tmp_path):
                 trials.append(fabricate.write_run(Path(named["outputs"]), mixer or named["mixer"], {1: error}, **names))
             fabricate.write_sweep(Path(named["outputs"]), named["sweep"], trials)
 
-    monkeypatch.setattr(table2, "_run", pretend)
+    monkeypatch.setattr(steps, "run", pretend)
     return ran
 
 
@@ -92,9 +93,9 @@ def test_mistakes_are_said_before_anything_runs(commands, capsys, arguments, mes
 
 def test_a_step_that_fails_stops_the_command_with_its_words(commands, capsys, monkeypatch):
     def failing(module, arguments):
-        raise table2.subprocess.CalledProcessError(1, ["python", "-m", module, *arguments])
+        raise subprocess.CalledProcessError(1, ["python", "-m", module, *arguments])
 
-    monkeypatch.setattr(table2, "_run", failing)
+    monkeypatch.setattr(steps, "run", failing)
     assert table2.main(["synthetic", "--models", "mult"]) == 1
     assert "dataset=synthetic model=mult mixer=none,manifold_mixup" in capsys.readouterr().err
 

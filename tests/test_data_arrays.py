@@ -8,13 +8,14 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from report_runs import composed
 
 from powmix.__main__ import main
 from powmix.data import load
 from powmix.data.array_files import read
 from powmix.data.assembling import assemble
 from powmix.data.registry import defaults, mistakes, task_of
-from powmix.runs.identity import source
+from powmix.runs.identity import signature, source
 
 N = 60
 CLASSES = np.arange(N) % 3
@@ -268,6 +269,29 @@ def test_a_folder_is_known_by_what_is_in_it_wherever_it_lies(tmp_path):
 def test_a_model_that_reads_other_modalities_is_told_what_there_is(saved):
     with pytest.raises(ValueError, match="has no text, audio, vision, which the model reads; it has a, b"):
         load(saved(), ("text", "audio", "vision"))
+
+
+def test_modalities_can_be_left_out_and_what_is_not_there_is_named(saved):
+    dataset = saved(text=np.array([f"example {i}" for i in range(N)]))
+    alone = load({**dataset, "modalities": ["b"]}, ("*",))
+    assert list(alone.dims) == ["b"] and alone.train.features.keys() == {"b"}
+    assert list(load({**dataset, "modalities": None}, ("*",)).dims) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"unknown modality of arrays \(dataset.modalities\) 'c'.*allowed: a, b, text"):
+        load({**dataset, "modalities": ["c"]}, ("*",))
+    with pytest.raises(ValueError, match="has no a, which the model reads; it has b"):
+        load({**dataset, "modalities": ["b"]}, ("a", "b"))
+    assert mistakes({**dataset, "modalities": []}) and mistakes({**dataset, "modalities": "b"})
+
+
+def test_a_corpus_leaves_modalities_out_too_and_old_runs_keep_their_names():
+    corpus = composed("synthetic", "late_fusion", "powmix", None, "published")
+    sizes = {**corpus["dataset"], "sizes": {"train": 6, "valid": 4, "test": 4}}
+    assert list(load({**sizes, "modalities": ["text", "audio"]}, ("*",)).dims) == ["text", "audio"]
+    with pytest.raises(ValueError, match="has no vision, which the model reads; it has text, audio"):
+        load({**sizes, "modalities": ["text", "audio"]}, ("text", "audio", "vision"))
+    before = {**corpus, "dataset": {key: value for key, value in corpus["dataset"].items() if key != "modalities"}}
+    assert signature(corpus) == signature(before)
+    assert signature({**corpus, "dataset": {**corpus["dataset"], "modalities": ["text"]}}) != signature(before)
 
 
 def test_an_unknown_file_trains_beats_the_majority_and_is_analysed(saved, tmp_path, monkeypatch, capsys):

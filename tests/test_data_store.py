@@ -4,13 +4,14 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from feature_files import SIZES, content, write
 
-from powmix.data import cache, load, msena, store
+from powmix.data import cache, cleaning, load, msena, store
 from powmix.data.store import open_store
 from powmix.data.unpickler import FeatureFileError
 
@@ -48,6 +49,25 @@ def test_the_store_holds_what_the_pickle_holds(tmp_path):
     assert splits.steps == {"text": 8, "audio": 10, "vision": 6}
     assert (splits.train.tokens.dtype, splits.train.target.dtype) == (torch.int64, torch.float32)
     assert splits.convention == "mosi" and len(splits.digest) == 64
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_conversion_holds_some_rows_at_a_time_and_no_array(tmp_path, dtype):
+    whole = content()
+    for split in whole.values():
+        split["audio"] = np.random.default_rng(0).normal(size=(len(split["id"]), 500, 1000)).astype(dtype)
+    size = whole["train"]["audio"].nbytes
+    path = write(tmp_path / "f.pkl", whole)
+    tracemalloc.start()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cleaning, "ROWS", 1)
+            opened = open_store(path, "mosi")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(opened.splits.train.features["audio"], whole["train"]["audio"].astype(np.float32))
+    assert peak < 0.75 * size
 
 
 def test_only_what_a_model_needs_is_handed_over(tmp_path):

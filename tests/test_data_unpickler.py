@@ -8,6 +8,7 @@ import pytest
 from feature_files import content, write
 
 from powmix.data import msena, unpickler
+from powmix.data.pickled_arrays import Numbers, UnreadArray
 from powmix.data.unpickler import FeatureFileError
 
 
@@ -21,12 +22,19 @@ class Calls:
         return self.reduced
 
 
+@pytest.fixture(params=[2**20, 8], ids=["in memory", "left in the file"])
+def unread(request, monkeypatch):
+    """From how many bytes on an array is left in the file."""
+    monkeypatch.setattr(unpickler, "UNREAD", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_arrays_and_plain_values_come_back_as_they_were(tmp_path, protocol):
+def test_arrays_and_plain_values_come_back_as_they_were(tmp_path, protocol, unread):
     value = {
-        "floats": np.arange(6, dtype=np.float64).reshape(2, 3),
-        "fortran": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
-        "big_endian": np.arange(3, dtype=">i4"),
+        "floats": np.arange(60, dtype=np.float64).reshape(20, 3),
+        "fortran": np.asfortranarray(np.arange(90, dtype=np.float32).reshape(30, 3)),
+        "big_endian": np.arange(100, dtype=">i4"),
         "booleans": np.array([True, False]),
         "half": np.ones(2, np.float16),
         "strings": np.array(["a", "schön"]),
@@ -37,13 +45,47 @@ def test_arrays_and_plain_values_come_back_as_they_were(tmp_path, protocol):
     read = unpickler.read(write(tmp_path / "f.pkl", value, protocol))
     assert read.keys() == value.keys()
     for key, got in read.items():
-        np.testing.assert_array_equal(got, value[key]) if isinstance(got, np.ndarray) else None
+        if isinstance(got, Numbers):
+            np.testing.assert_array_equal(np.asarray(got), value[key])
+            assert (got.dtype, got.shape, got.ndim, len(got)) == (value[key].dtype, *shape_of(value[key]))
+    assert isinstance(read["floats"], UnreadArray) == (unread == 8 and protocol > 2)
     assert read["plain"] == value["plain"]
     assert read["scalars"] == [0.5, 7, "s", True]
-    assert read["big_endian"].tolist() == [0, 1, 2]
+    assert np.asarray(read["big_endian"]).tolist() == list(range(100))
 
 
-def test_files_of_numpy_1_and_of_numpy_2_are_read_alike(tmp_path):
+def shape_of(array):
+    return array.shape, array.ndim, len(array)
+
+
+def test_rows_of_an_array_that_is_left_in_the_file_are_read_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickler, "UNREAD", 8)
+    array = np.arange(60, dtype=np.float64).reshape(5, 4, 3)
+    read = unpickler.read(write(tmp_path / "f.pkl", {"audio": array}))["audio"]
+    for rows in (slice(0, 2), slice(2, 5), slice(4, 9), slice(None)):
+        np.testing.assert_array_equal(read[rows], array[rows])
+
+
+def test_a_file_that_became_shorter_is_no_array_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickler, "UNREAD", 8)
+    path = write(tmp_path / "f.pkl", {"audio": np.ones((5, 20))})
+    read = unpickler.read(path)["audio"]
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(FeatureFileError, match="changed while it was read"):
+        read[3:]
+    path.unlink()
+    with pytest.raises(FeatureFileError, match="cannot be read any more"):
+        read[:1]
+
+
+@pytest.mark.parametrize("shape", [(3,), (257,), (2, 2, 2)])
+def test_an_array_that_is_left_in_the_file_has_as_many_bytes_as_its_shape_says(tmp_path, monkeypatch, shape):
+    monkeypatch.setattr(unpickler, "UNREAD", 8)
+    with pytest.raises(FeatureFileError, match="got 1024 bytes"):
+        unpickler.read(write(tmp_path / "f.pkl", {"audio": array_with(shape, np.dtype("f4"), bytes(1024))}))
+
+
+def test_files_of_numpy_1_and_of_numpy_2_are_read_alike(tmp_path, unread):
     new = pickle.dumps(content(), protocol=2)
     assert b"numpy._core" in new
     for name, data in (("new", new), ("old", new.replace(b"numpy._core", b"numpy.core"))):
@@ -103,7 +145,8 @@ def array_with(shape=(1,), dtype="f4", data=b"\0\0\0\0", fortran=False):
         (array_with(dtype=Calls(np.dtype, "f4", state=(1,))), "simple dtype"),
     ],
 )
-def test_arrays_that_would_trick_numpy_are_refused(tmp_path, array, reason):
+def test_arrays_that_would_trick_numpy_are_refused(tmp_path, array, reason, monkeypatch):
+    monkeypatch.setattr(unpickler, "UNREAD", 8)
     with pytest.raises(FeatureFileError, match=reason):
         unpickler.read(write(tmp_path / "f.pkl", {"audio": array}))
 
@@ -131,7 +174,7 @@ def test_nesting_without_end_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.999])
-def test_a_truncated_file_is_refused_with_the_key_where_it_ends(tmp_path, kept):
+def test_a_truncated_file_is_refused_with_the_key_where_it_ends(tmp_path, kept, unread):
     data = pickle.dumps(content(), protocol=4)
     (tmp_path / "short.pkl").write_bytes(data[: int(kept * len(data))])
     with pytest.raises(FeatureFileError, match="truncated") as error:
@@ -140,7 +183,7 @@ def test_a_truncated_file_is_refused_with_the_key_where_it_ends(tmp_path, kept):
     assert kept < 0.5 or any(key in str(error.value) for key in ("train/", "valid/", "test/"))
 
 
-def test_random_damage_gives_a_value_or_a_feature_file_error(tmp_path):
+def test_random_damage_gives_a_value_or_a_feature_file_error(tmp_path, unread):
     rng, data = np.random.default_rng(0), np.frombuffer(pickle.dumps(content(), protocol=4), np.uint8)
     refused = 0
     for _ in range(300):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -39,6 +40,18 @@ def test_an_example_runs_and_learns(tmp_path, name, arguments, mixers, model):
     }
     if name != "own_mixer":
         assert all(one["mean"]["test"]["AUROC"] > 0.6 for one in found)
+
+
+def test_linear_baselines_say_what_each_modality_alone_is_good_for(tmp_path):
+    label_N = np.arange(120) % 3
+    noise = np.random.default_rng(0).normal(size=(120, 2, 6))
+    told = {"good": np.eye(3)[label_N] @ np.ones((3, 6)).cumsum(1).cumsum(0) + noise[:, 0], "chance": noise[:, 1]}
+    np.savez(tmp_path / "x.npz", target=label_N, **told)
+    command = [sys.executable, str(EXAMPLES / "linear_baselines.py"), "dataset=arrays", "path=x.npz"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240)
+    rows = {" ".join(words[2:]): float(words[1]) for words in map(str.split, done.stdout.splitlines()[1:])}
+    assert rows.keys() == {"good", "chance", "good + chance"}
+    assert rows["good"] > 0.9 and rows["chance"] < 0.7
 
 
 def test_the_mixer_alone_learns_in_a_plain_loop(tmp_path):

@@ -126,7 +126,7 @@ def plain_encoder(encoders, g: int, x, source, heads: int, positions: bool, nois
 
 @pytest.mark.parametrize("positions", [False, True])
 @pytest.mark.parametrize(
-    "steps", [ALIGNED, {"text": 9, "audio": 10, "vision": 9}, UNALIGNED], ids=["equal", "near", "far"]
+    "steps", [ALIGNED, {"text": 13, "audio": 12, "vision": 13}, UNALIGNED], ids=["equal", "near", "far"]
 )
 def test_grouped_mult_has_the_outputs_and_gradients_of_nine_networks_run_one_by_one(steps, positions):
     model, batch = model_of("mult", steps, positions=positions), batch_of(3, steps)

@@ -38,6 +38,22 @@ def test_what_changes_the_science_changes_the_signature():
     assert len({signature(config) for config in [CONFIG, *other]}) == 4
 
 
+def test_a_run_that_no_longer_computes_padding_is_not_taken_for_one_that_did():
+    """As they were when schema 2 began; published LF-DNN, TFN and MulT of equal kernels compute what they did."""
+    mult = {"name": "mult", "kernel_text": 5, "kernel_audio": 5, "kernel_vision": 5}
+    masked, bert = {"name": "sound", "mask_padding": True}, {"name": "misa", "text": {"pretrained": "minilm"}}
+    before = {
+        "0fe7f2bc91a3": CONFIG,
+        "626547e4cb39": {**CONFIG, "model": mult},
+        "e377db172574": changed("model", name="late_fusion", text={"pretrained": None}),
+        "184e54cf5840": {**CONFIG, "model": mult | {"kernel_audio": 1}},
+        "acc6cf7b132e": {**CONFIG, "protocol": masked},
+        "d71df39eaff9": {**CONFIG, "model": bert},
+    }
+    kept = [old == signature(config) for old, config in before.items()]
+    assert kept == [True, True, True, False, False, False]
+
+
 def test_a_data_file_counts_by_its_content_not_by_its_place(tmp_path, monkeypatch):
     monkeypatch.setenv("POWMIX_CACHE", str(tmp_path / "cache"))
     for folder in ("a", "b"):
@@ -64,6 +80,21 @@ def test_the_same_command_names_the_same_sweep():
         ["model=mult", "sweeps=table3", "dataset=mosi"]
     )
     assert sweep_name(["mixer=none,powmix"]) != sweep_name(["mixer=none,multimix"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "begin"),
+    [
+        (["dataset=mine", "model=mine", "mixer=none,manifold_mixup,multimix,powmix", "seeds=10"], "mine-mine-mixer-"),
+        (["sweeps=staged", "dataset.path=/a/b/mosi.pkl", "dataset=mosi", "seeds=2"], "staged-mosi-"),
+        (["mixer.p_mix=interval(0.1,1)", "mixer.subset=[2,4],[2,8]"], "p_mix-subset-"),
+        (["mixer.subset=[2,4]", "seeds=3"], ""),
+    ],
+)
+def test_a_sweeps_name_says_what_it_is_about_and_is_short(overrides, begin):
+    name = sweep_name(overrides)
+    assert name.startswith(begin) and len(name) == len(begin) + 6
+    assert len(sweep_name([f"model.a_very_long_name_{n}=1,2" for n in range(9)])) <= 39
 
 
 def test_spread_is_the_sample_standard_deviation_and_students_interval():

@@ -79,7 +79,7 @@ def test_two_processes_share_one_study_whose_place_is_in_the_environment_alone(t
     processes = [start(tmp_path, *command, PLACE=place) for _ in range(2)]
     for process in processes:
         text, _ = process.communicate(timeout=120)
-        assert process.returncode == 0 and "study descent: 6 trials: " in text, text
+        assert process.returncode == 0 and "search descent: 6 trials: " in text, text
     found = trials(tmp_path, place)
     assert len(found) == 6 and all(trial.intermediate_values and trial.state.is_finished() for trial in found)
     assert len({trial.params["rate"] for trial in found}) == 6
@@ -95,7 +95,7 @@ def test_an_app_without_report_is_searched_and_a_failed_trial_is_said_by_the_exi
     (tmp_path / "conf").symlink_to(EXAMPLE / "conf")
     command = ["-m", "hydra/sweeper=optuna_study", "hydra/sweeper/sampler=grid", "rate=choice(0.01,fast,0.02)"]
     text = run(tmp_path, *command, "hydra.sweeper.direction=maximize", app=app, expect=3)
-    assert "study app: 3 trials: 2 complete, 1 failed" in text and "trial 1 failed: TypeError" in text
+    assert "search app: 3 trials: 2 complete, 1 failed" in text and "trial 1 failed: TypeError" in text
     assert f"rerun:  python {app} rate=0.01" in text
 
 

@@ -80,7 +80,7 @@ def test_a_search_killed_twice_and_continued_runs_each_trial_to_its_end_once(tmp
         process.communicate()
     text = run(tmp_path, *command)
     assert_each_once(tmp_path, 6, storage and f"sqlite:///{tmp_path}/study.db")
-    assert "best: trial" in text and f"folder: {tmp_path}/sweep/" in text and "rerun:  powmix seconds=0.15 x=" in text
+    assert "best: trial" in text and "folder: sweep/" in text and "rerun:  powmix seconds=0.15 x=" in text
     restarted = {number: starts for number, starts in lines(tmp_path, "started").items() if len(starts) > 1}
     for starts in restarted.values():
         assert len({start.split()[1] for start in starts}) == 1, "a trial asked again keeps its parameters"
@@ -145,7 +145,7 @@ def test_a_search_says_whether_not_mixing_was_beaten_also_after_a_kill_and_with_
         process.communicate()
     texts = [process.communicate(timeout=120)[0] for process in [start(tmp_path, *command) for _ in range(2)]]
     for text in [*texts, run(tmp_path, *command)]:
-        assert "study sweep: 6 trials: 6 complete" in text
+        assert "search sweep: 6 trials: 6 complete" in text
         assert "not mixing: trial 0, " in text and "the best trial is better by " in text
     assert {trial.state for trial in trials(tmp_path)[1:]} == {TrialState.COMPLETE}
     assert trials(tmp_path)[0].user_attrs["value"] > 9, "kept beside: its parameters are not in the space"

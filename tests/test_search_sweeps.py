@@ -9,7 +9,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from powmix.command.composition import register_resolvers
+from powmix.command.composition import plain, register_resolvers
+from powmix.command.searching import Powmix
 from powmix.places import CONF
 from powmix.search.space import SearchSpace
 from powmix.search.study import HIDDEN, StudySweep
@@ -52,6 +53,15 @@ def test_a_sweep_is_short_and_opens_with_its_command(name):
     assert len(lines) < 40 and lines[0] == "# @package _global_"
     header = [line for line in lines[1:6] if line.startswith("#")]
     assert any(re.search(rf"powmix -m sweeps={name}\b", line) for line in header)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_best_trial_is_rerun_by_a_command_that_a_single_run_takes_and_that_means_the_same(name):
+    own = ["dataset=mosei", "model=tfn", "seeds=2"]
+    config = composed(f"sweeps={name}", *own)
+    again = Powmix().single([f"sweeps={name}", *own], config)
+    assert not any(text.startswith("sweeps=") for text in again) and {"mixer=powmix", *own} <= set(again)
+    assert plain(composed(*again)) == plain(config)
 
 
 @pytest.mark.parametrize("name", SEARCHES)

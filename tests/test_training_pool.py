@@ -1,176 +1,262 @@
-"""Seeds trained in worker processes: the same numbers as in one process, whatever is killed on the way."""
+"""Seeds in worker processes: the numbers of one process, and nothing of a worker left however the command ends."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import torch
-from training_corpus import PairMixer, TinyFusion, Watcher, same_weights, science, tiny_splits, weights
 
-from powmix.runs.records import finished_seed
-from powmix.training import Listener, Settings, TrainingFailed, train, train_seeds
-from powmix.training.pool import Pool, usable
-from powmix.training.seeds import Generators
+from powmix.__main__ import main
+from powmix.command import job
+from powmix.command.exits import INTERRUPTED, SOME_FAILED
+from powmix.command.overrides import check_command
+from powmix.experiment import _workers
+from powmix.training import Settings, TrainingFailed, pool
+from powmix.training.interruption import sigterm_as_interrupt
 
-SEEDS = [1111, 1112, 1113]
-OPTIONS = {"max_epochs": 4, "batch_size": 16, "device": "cpu"}
+TINY = ["dataset.sizes={train: 60, valid: 30, test: 30}", "trainer.max_epochs=3", "trainer.device=cpu"]
 
 
-class Diverging(TinyFusion):
-    """Has no finite weight where the seed is 1113."""
+@pytest.fixture
+def powmix(tmp_path, monkeypatch):
+    """The command, run in this process in an empty working directory, with two cores to use."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pool, "usable", lambda threads: 2)
 
-    def __init__(self):
+    def call(*arguments: str) -> Path:
+        monkeypatch.setattr(sys, "argv", ["powmix", *TINY, *arguments])
+        main()
+        return tmp_path
+
+    return call
+
+
+def science(outputs: Path) -> dict:
+    """What the seeds of a run leave that does not tell the time."""
+    [result] = outputs.glob("runs/*/result.json")
+    told = json.loads(result.read_text())
+    files = {
+        path.relative_to(result.parent): path.read_bytes()
+        for path in sorted(result.parent.glob("seed_*/*"))
+        if path.name in ("weights.safetensors", "predictions.csv")
+    }
+    seeds = [{key: value for key, value in seed.items() if key != "seconds"} for seed in told["seeds"]]
+    names = sorted(path.relative_to(result.parent) for path in result.parent.rglob("*"))
+    return {"status": told["status"], "seeds": seeds, "mean": told["mean"], "files": files, "names": names}
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_seeds_in_workers_leave_what_seeds_in_turn_leave(powmix, monkeypatch):
+    """`auto` here moves the first seed after its first epoch: the worker continues it."""
+    monkeypatch.setattr(pool, "START", 0.0)
+    where = powmix("seeds=3", "outputs=in_turn")
+    powmix("seeds=3", "workers=auto", "outputs=auto")
+    assert science(where / "auto") == science(where / "in_turn")
+
+
+def test_workers_are_no_part_of_a_run_and_train_what_is_left(powmix, caplog):
+    powmix("seeds=2")
+    where = powmix("seeds=4", "workers=2", "vary=[init]", "outputs=other")
+    powmix("seeds=4", "vary=[init]", "outputs=same")
+    assert science(where / "other") == science(where / "same")
+    began, given = [], pool.train_in_workers
+    caplog.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "train_in_workers", lambda *told: began.append(told[1:3]) or given(*told))
+        powmix("seeds=4", "workers=9")
+    assert began == [([1113, 1114], 2)]
+    assert len(list(where.glob("outputs/runs/*"))) == 1 and len(science(where / "outputs")["seeds"]) == 4
+    assert sum("already finished" in line for line in caplog.messages) == 2
+
+
+def test_short_seeds_start_no_worker(powmix, monkeypatch, caplog):
+    monkeypatch.setattr(pool, "START", 600.0)
+    monkeypatch.delattr(pool, "train_in_workers")
+    where = powmix("seeds=2", "workers=auto")
+    assert [seed["seed"] for seed in science(where / "outputs")["seeds"]] == [1111, 1112]
+    assert not [line for line in caplog.messages if "already finished" in line]
+    powmix("seeds=3", "workers=2")  # one is left
+
+
+def test_who_listens_to_epochs_a_gpu_and_jobs_beside_others_have_their_seeds_in_turn(powmix, monkeypatch):
+    monkeypatch.setattr("powmix.experiment.resolve_device", lambda name: SimpleNamespace(type=name))
+    assert _workers({"workers": 4, "threads": 1}, Settings(device="cuda")) == 1
+    assert _workers({"workers": 4, "threads": 1}, Settings(device="cpu")) == 4
+    assert _workers({"workers": "auto", "threads": 1}, Settings(device="cpu")) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr(job, "WITH_OWN_CORES", ())
+    monkeypatch.delattr(pool, "train_in_workers")
+    powmix("-m", "mixer=none", "seeds=2", "workers=2")
+
+
+def test_as_many_processes_as_have_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert [pool.usable(threads) for threads in (1, 2, 4, 8)] == [6, 3, 1, 0]
+
+
+@pytest.mark.parametrize("wrong", ["0", "1.5", "auot", "true", "null"])
+def test_a_wrong_number_of_workers_is_named(wrong):
+    [error] = check_command([f"workers={wrong}"])
+    assert error.startswith("workers must be auto or a whole number within [1, 1024], got ")
+    assert ("did you mean auto?" in error) == (wrong == "auot")
+
+
+LAB = """
+import powmix
+from torch import nn
+
+@powmix.register_model("pool_net")
+class Net(nn.Module):
+    def __init__(self, inputs, width: int = 4):
         super().__init__()
-        if torch.initial_seed() == Generators(1113, torch.device("cpu")).initialisation:
-            torch.nn.init.constant_(self.head.weight, float("nan"))
+        self.layers = nn.ModuleDict({m: nn.Linear(d, width) for m, d in inputs.dims.items()})
+        self.head = nn.Linear(width, inputs.outputs)
+
+    def encode(self, batch):
+        return {m: layer(batch[m].mean(1)) for m, layer in self.layers.items()}
+
+    def fuse(self, hidden):
+        return self.head(sum(hidden.values()))
+
+powmix.main(model="pool_net")
+"""
 
 
-def training(model=TinyFusion, dies: Path | None = None):
-    """What trains a seed in a worker. dies: a file; a worker that finds none writes it after an epoch and is killed."""
-    torch.set_num_threads(1)
-
-    def one(seed, folder, listener):
-        if dies is not None:
-            listener = Dying(listener, dies)
-        return train(model, tiny_splits(), PairMixer(0.5), Settings(**OPTIONS), seed, folder, listener)
-
-    return one
+def test_a_lab_of_ones_own_trains_in_workers(tmp_path):
+    (tmp_path / "pool_lab.py").write_text(LAB)
+    for workers in (1, 2):
+        done = command("pool_lab.py", "seeds=2", f"workers={workers}", f"outputs={workers}", folder=tmp_path)
+        said, _ = done.communicate()
+        assert done.returncode == 0, said
+    assert science(tmp_path / "1") == science(tmp_path / "2")
 
 
-class Dying(Listener):
-    """Passes epochs on, and kills its process after the first unless `mark` says that this was done before."""
-
-    def __init__(self, listener, mark):
-        self.listener, self.mark = listener, mark
-
-    def on_epoch(self, seed, row):
-        self.listener.on_epoch(seed, row)
-        if not self.mark.exists():
-            self.mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+# --- ends -------------------------------------------------------------------------------------------------------------
 
 
-class Heard(Watcher):
-    """Remembers all it was told, by seed."""
-
-    def __init__(self, *stop):
-        super().__init__(*stop)
-        self.told = {}
-
-    def on_seed_start(self, seed, max_epochs):
-        self.told.setdefault(seed, []).append("start")
-
-    def on_epoch(self, seed, row):
-        self.told[seed].append(row["epoch"])
-        super().on_epoch(seed, row)
-
-    def on_seed_end(self, seed, record):
-        self.told[seed].append("end")
+def begin(folder: Path, seconds: float = 0.0):
+    """In place of a training: leaves its process id, and its seed where it ends; seed 13 diverges."""
+    return partial(pretend, folder, seconds)
 
 
-def trained(folder, pool=None, model=TinyFusion, listener=None):
-    def place(seed):
-        return folder / f"seed_{seed}"
-
-    return train_seeds(model, tiny_splits(), PairMixer(0.5), Settings(**OPTIONS), SEEDS, place, listener, pool)
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    return trained(folder), folder
+def pretend(folder: Path, seconds: float, seed: int) -> dict:
+    (folder / f"{seed}.pid").write_text(str(os.getpid()))
+    if seed == 13:
+        raise TrainingFailed("seed 13: it diverged")
+    if seed == 17:
+        raise OSError(28, "No space left on device", "seed_17")
+    with sigterm_as_interrupt():
+        time.sleep(seconds)
+    return {"seed": seed}
 
 
-def expect_same(alone, records, folder):
-    assert [science(record) for record in records] == [science(record) for record in alone[0]]
-    assert all(same_weights(weights(folder / f"seed_{seed}"), weights(alone[1] / f"seed_{seed}")) for seed in SEEDS)
+def test_a_seed_that_diverges_stops_no_other(tmp_path):
+    ended = []
+    with pytest.raises(TrainingFailed, match=r"^seed 13: it diverged$"):
+        pool.train_in_workers(partial(begin, tmp_path), [13, 1, 2], 2, lambda seed, record: ended.append(record))
+    assert sorted(record["seed"] for record in ended) == [1, 2]
 
 
-def test_worker_processes_train_the_same_seeds_bit_for_bit_and_the_listener_hears_of_each_epoch_once(alone, tmp_path):
-    heard = Heard()
-    expect_same(alone, trained(tmp_path, Pool(3, training), listener=heard), tmp_path)
-    assert heard.told == {seed: ["start", 1, 2, 3, 4, "end"] for seed in SEEDS}
-
-
-def test_when_a_worker_is_killed_the_run_goes_on_and_no_epoch_is_told_twice(alone, tmp_path, caplog):
-    heard = Heard()
-    pool = Pool(2, partial(training, TinyFusion, tmp_path / "mark"))
-    expect_same(alone, trained(tmp_path, pool, listener=heard), tmp_path)
-    assert (tmp_path / "mark").exists() and "a worker process was killed" in caplog.text
-    assert all(told[0] == "start" and told.count("start") == 1 and told[-1] == "end" for told in heard.told.values())
-
-
-def test_a_seed_that_diverges_in_a_worker_keeps_no_other_from_training(tmp_path):
-    with pytest.raises(TrainingFailed, match=r"^seed 1113: validation Loss was not finite"):
-        trained(tmp_path, Pool(2, partial(training, Diverging)), Diverging)
-    assert [bool(finished_seed(tmp_path / f"seed_{seed}", seed)) for seed in SEEDS] == [True, True, False]
-
-
-def test_what_a_listener_raises_ends_the_workers_and_the_same_call_continues(alone, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path, Pool(3, training), listener=Heard(2, KeyboardInterrupt))
-    expect_same(alone, trained(tmp_path), tmp_path)
+def test_any_other_error_is_raised_as_it_is_and_ends_the_others(tmp_path):
+    with pytest.raises(OSError, match="No space left") as raised:
+        pool.train_in_workers(partial(begin, tmp_path, 600.0), [1, 17, 2], 2, print)
+    assert raised.value.filename == "seed_17"
+    assert all(map(gone, pids(tmp_path)))
 
 
 PARENT = """
 import sys
+from functools import partial
 from pathlib import Path
-from test_training_pool import Pool, Listener, trained, training
-class Says(Listener):
-    def on_epoch(self, seed, row):
-        print(seed, flush=True)
+from powmix.training import pool
+from test_training_pool import begin
 if __name__ == "__main__":
-    trained(Path(sys.argv[1]), Pool(2, training_slowly), listener=Says())
+    pool.train_in_workers(partial(begin, Path.cwd(), 600.0), [1, 2, 3], 2, print)
 """
 
 
-def test_workers_end_with_a_run_that_is_killed(alone, tmp_path):
-    script = tmp_path / "run.py"
-    script.write_text(PARENT.replace("training_slowly", "slowly").replace("trained, training", "trained, slowly"))
+@pytest.mark.parametrize("farewell", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_worker_outlives_its_parent(tmp_path, farewell):
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = command("parent.py", folder=tmp_path, start_new_session=True)
+    until(lambda: len(pids(tmp_path)) == 2, parent)
+    if farewell == signal.SIGINT:
+        os.killpg(parent.pid, farewell)  # as a terminal does
+    else:
+        parent.send_signal(farewell)
+    said, _ = parent.communicate(timeout=60)
+    assert parent.returncode != 0 and said.count("Traceback") == (farewell != signal.SIGKILL)
+    until(lambda: all(map(gone, pids(tmp_path))))
+    assert not (tmp_path / "3.pid").exists()
+
+
+def test_a_killed_worker_is_told_of_and_ends_the_others(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = command("parent.py", folder=tmp_path)
+    until(lambda: len(pids(tmp_path)) == 2, parent)
+    os.kill(pids(tmp_path)[0], signal.SIGKILL)
+    said, _ = parent.communicate(timeout=60)
+    assert said.splitlines()[-1] == f"{BrokenProcessPool.__module__}.{BrokenProcessPool.__name__}: {pool.KILLED}"
+    until(lambda: all(map(gone, pids(tmp_path))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["worker", "parent", "all"])
+def test_a_command_that_is_killed_continues_to_the_same_numbers(tmp_path, powmix, whom):
+    longer = ["seeds=2", "trainer.max_epochs=60", "trainer.early_stop=60"]
+    powmix(*longer, "outputs=whole")
+    running = command("-m", "powmix", *longer, "workers=2", folder=tmp_path, start_new_session=True)
+    until(lambda: len(list(tmp_path.glob("outputs/runs/*/seed_*/checkpoint.pt"))) == 2, running)
+    if whom == "worker":
+        os.kill(children(running.pid)[0], signal.SIGKILL)
+    elif whom == "parent":
+        running.send_signal(signal.SIGKILL)
+    else:
+        os.killpg(running.pid, signal.SIGTERM)  # as Slurm does
+    said, _ = running.communicate(timeout=120)
+    assert running.returncode == {"worker": SOME_FAILED, "parent": -9, "all": INTERRUPTED}[whom], said
+    assert ("the same command continues" in said) == (whom != "parent") and "Traceback" not in said
+    powmix(*longer, "workers=2")
+    assert science(tmp_path / "outputs") == science(tmp_path / "whole")
+
+
+def command(*words: str, folder: Path, **how) -> subprocess.Popen:
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    run = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": paths},
-    )
-    while int(run.stdout.readline()) != SEEDS[-1]:
-        pass  # until the worker has begun
-    run.kill()
-    run.wait()
-    assert run.stdout.read() is not None  # its end: no process has it open any more
-    histories = {path: path.read_bytes() for path in tmp_path.glob("seed_*/history.csv")}
-    time.sleep(0.5)
-    assert {path: path.read_bytes() for path in tmp_path.glob("seed_*/history.csv")} == histories
-    expect_same(alone, trained(tmp_path), tmp_path)
+    return subprocess.Popen(
+        [sys.executable, *words, *(TINY if words[0] != "parent.py" else [])],
+        cwd=folder, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how,
+    )  # fmt: skip
 
 
-def slowly():
-    """As `training`, with a pause after each epoch."""
-
-    class Slow(Listener):
-        def __init__(self, listener):
-            self.listener = listener
-
-        def on_epoch(self, seed, row):
-            self.listener.on_epoch(seed, row)
-            time.sleep(0.3)
-
-    one = training()
-    return lambda seed, folder, listener: one(seed, folder, Slow(listener))
+def pids(folder: Path) -> list[int]:
+    return [int(text) for path in folder.glob("*.pid") if (text := path.read_text())]
 
 
-def test_auto_starts_no_worker_for_seeds_that_take_a_moment(alone, tmp_path):
-    expect_same(alone, trained(tmp_path, Pool(3, if_it_pays=True)), tmp_path)
+def children(pid: int) -> list[int]:
+    """The worker processes of a process: those that multiprocessing started to work."""
+    found = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [one for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
-def test_auto_is_the_cores_over_the_threads_and_one_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert [usable("auto", 1, "cpu"), usable("auto", 3, "cpu"), usable("auto", 16, "cpu")] == [8, 2, 1]
-    assert usable("auto", 1, "cuda") == 1
-    assert usable(4, 1, "cuda") == 4
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def until(holds, running: subprocess.Popen | None = None) -> None:
+    while not holds():
+        assert running is None or running.poll() is None, running.communicate()[0]
+        time.sleep(0.02)

@@ -32,8 +32,7 @@ from powmix.runs.records import (
     write_variant,
 )
 from powmix.tracking import Listener, chosen, listening
-from powmix.training import Pruned, Settings, resolve_device, train, train_seeds
-from powmix.training.pool import Pool, TrainOne, usable
+from powmix.training import Pruned, Settings, pool, resolve_device, train, train_seeds
 
 log = logging.getLogger("powmix")
 
@@ -143,45 +142,74 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     result["provenance"] = provenance(str(made.splits.train.target.device), _facts(made.splits), plugins.sources())
     plugins.warn_of_change((read_json(folder / "result.json") or {}).get("provenance", {}).get("plugins", {}))
 
-    def place(seed: int) -> Path:
-        return folder / f"seed_{seed}"
-
-    settings = made.settings
-    if settings.checkpoint == "auto" and (extra or config["tracker"]):
-        settings = replace(settings, checkpoint=True)  # so that nobody is told of an epoch twice
+    workers = 1 if extra else _workers(config, made.settings)
+    if made.settings.checkpoint == "auto" and (extra or config["tracker"]):
+        # So that nobody is told of an epoch twice.
+        made = replace(made, settings=replace(made.settings, checkpoint=True))
     with listening([*extra, *chosen(config, result, folder)]) as listener:
         try:
-            pool = _pool(config, settings, made.splits.train.target.device.type) if not extra else None
-            result["seeds"] = train_seeds(
-                made.build, made.splits_of, made.mixer, settings, config["seeds"], place, listener, pool
-            )
+            result["seeds"] = _train_seeds(config, made, folder, listener, workers)
             reached = spread(result["seeds"])["mean"]["test"][made.settings.objective]
             if note := worse_than_a_constant(made.splits, made.settings.task, made.settings.objective, reached):
                 result["note"] = note
         except BaseException:
-            records = (finished_seed(place(seed), seed) for seed in config["seeds"])
-            result["seeds"] = [record for record in records if record]
+            result["seeds"] = list(_finished(config, folder).values())
             raise
 
 
-def _pool(config: Mapping[str, Any], settings: Settings, device: str) -> Pool:
-    """The worker processes that `workers` allows. A study listens to seeds in their order, and gets none."""
-    trainer = {**config["trainer"], "checkpoint": settings.checkpoint}
-    start = partial(training_of, {**config, "trainer": trainer})
-    return Pool(usable(config["workers"], config["threads"], device), start, if_it_pays=config["workers"] == "auto")
+def _train_seeds(
+    config: Mapping[str, Any], made: Parts, folder: Path, listener: Listener, workers: int
+) -> list[dict[str, Any]]:
+    """The records of all seeds; those that are not finished are trained in turn, or in so many worker processes.
+
+    `workers=auto` begins with the first of them here; if that takes longer than a worker's start, it goes on in one.
+    """
+    seeds, place = config["seeds"], partial(_place, folder)
+    in_turn = partial(train_seeds, made.build, made.splits_of, made.mixer, made.settings, seeds, place, listener)
+    if workers == 1:
+        return in_turn()
+    done = _finished(config, folder)
+    left = [seed for seed in seeds if seed not in done]
+    if len(left) < 2:
+        return in_turn()
+    if config["workers"] == "auto" and pool.is_short(lambda clock: _train(made, folder, left[0], clock)):
+        listener.on_seed_start(left[0], made.settings.max_epochs)
+        return in_turn()
+    for seed, record in done.items():
+        listener.on_seed_end(seed, record)
+    listener.on_workers_start(left)
+    begin = partial(_begin_worker, dict(config), folder)
+    done |= pool.train_in_workers(begin, left, min(workers, len(left)), listener.on_seed_end)
+    return [done[seed] for seed in seeds]
 
 
-def training_of(config: Mapping[str, Any]) -> TrainOne:
-    """What trains a seed of a configuration in a worker process: all that the run's process has, made again."""
+def _workers(config: Mapping[str, Any], settings: Settings) -> int:
+    """The most seeds that are trained at once; one on a GPU, which they would share."""
+    if resolve_device(settings.device).type != "cpu":
+        return 1
+    return max(1, pool.usable(config["threads"])) if config["workers"] == "auto" else config["workers"]
+
+
+def _begin_worker(config: Mapping[str, Any], folder: Path) -> pool.Train:
+    """What trains a seed in a worker process: the same parts of the same configuration."""
+    torch.set_num_threads(config["threads"])
     plugins.load_installed()
     plugins.load(config["plugins"])
-    torch.set_num_threads(config["threads"])
-    made = parts(config)
+    return partial(_train, parts(config), folder)
 
-    def one(seed: int, folder: Path, listener: Listener) -> dict[str, Any]:
-        return train(made.build, made.splits_of(seed), made.mixer, made.settings, seed, folder, listener)
 
-    return one
+def _train(made: Parts, folder: Path, seed: int, listener: Listener | None = None) -> dict[str, Any]:
+    splits = made.splits_of(seed)
+    return train(made.build, splits, made.mixer, made.settings, seed, _place(folder, seed), listener)
+
+
+def _place(folder: Path, seed: int) -> Path:
+    return folder / f"seed_{seed}"
+
+
+def _finished(config: Mapping[str, Any], folder: Path) -> dict[int, dict[str, Any]]:
+    found = {seed: finished_seed(_place(folder, seed), seed) for seed in config["seeds"]}
+    return {seed: record for seed, record in found.items() if record}
 
 
 def worse_than_a_constant(splits: Splits, task: str, metric: str, reached: float) -> str | None:

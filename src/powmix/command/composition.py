@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -16,6 +15,9 @@ from powmix.runs.identity import signature
 
 OURS = ("sweep=", "++trial")
 """How overrides begin that powmix adds to a user's."""
+_SWEEP = re.compile(r"(choice|range|interval|glob|tag|shuffle|sort)\(")
+_HELD = re.compile(r"\[[^]]*]|{[^}]*}|\([^)]*\)|'[^']*'|\"[^\"]*\"")
+"""What holds commas that separate no values of a sweep."""
 
 
 def register_resolvers() -> None:
@@ -58,9 +60,10 @@ def task_overrides(hydra_config: Any) -> list[str]:
 
 
 def sweep_name(overrides: Sequence[str]) -> str:
-    """The folder of a multirun: the sweep's own name, and where overrides change it, their values and a short hash.
+    """The folder of a multirun: the preset's name, and where overrides change it, what they are about and a short hash.
 
-    The same command gives the same name, so it continues its own work.
+    About: the dataset, the model and the swept keys (`mosi-mult-p_mix-4f1c09`). The same command gives the same name,
+    so it continues its own work.
     """
     named = next((o.split("=", 1)[1] for o in overrides if o.startswith("sweeps=")), None)
     rest = sorted(
@@ -71,6 +74,10 @@ def sweep_name(overrides: Sequence[str]) -> str:
     )
     if named and not rest:
         return named
-    values = "-".join(re.sub(r"[^\w.]+", "_", Path(o.split("=", 1)[1]).name) for o in rest)[:48].strip("_-")
+    told = dict(o.lstrip("+").split("=", 1) for o in rest)
+    swept = [key for key, value in told.items() if _SWEEP.match(value) or "," in _HELD.sub("", value)]
+    chosen = [told[key] for key in ("dataset", "model") if key in told and key not in swept]
+    about = [named or "", *chosen, *(key.rpartition(".")[2] for key in swept)]
     digest = hashlib.sha256("\n".join(rest).encode()).hexdigest()[:6]
-    return "-".join(part for part in (named, values, digest) if part)
+    words = "-".join(re.sub(r"\W+", "_", word) for word in about if word)[:32].strip("_-")
+    return f"{words}-{digest}" if words else digest

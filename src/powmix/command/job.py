@@ -25,6 +25,9 @@ from powmix.training.listener import Pruned, TrainingFailed
 
 log = logging.getLogger("powmix")
 
+WITH_OWN_CORES = ("basic", "in_process", "slurm", "submitit_slurm")
+"""Launchers whose jobs share their cores with no other job, so that `workers` may fill them."""
+
 
 def job(composed: DictConfig) -> float:
     """One variant, all its seeds; returns the objective (the mean over seeds of the validation metric)."""
@@ -47,8 +50,6 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
     """Train what is not yet trained, analyse it, print the table of a single run."""
     multirun = hydra_config.mode == RunMode.MULTIRUN
     config["seeds"] = seed_list(config["seeds"])
-    if multirun and config["workers"] == "auto" and hydra_config.runtime.choices["hydra/launcher"] != "basic":
-        config["workers"] = 1  # the launcher runs several jobs at a time
     names = variant(config, hydra_config.runtime.choices)
     identity: dict[str, Any] = {
         "signature": signature(config),
@@ -64,6 +65,8 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
 
         listeners.append(TrialReporter.from_config(config))
     recorded = {key: value for key, value in config.items() if key != "trial"}  # a storage URL may hold a password
+    if multirun and hydra_config.runtime.choices.get("hydra/launcher") not in WITH_OWN_CORES:
+        recorded["workers"] = 1
     result = None
     if not listeners and not config["tracker"]:
         told = {key: identity[key] for key in ("overrides", "sweep")} | {"command": command(identity["overrides"])}

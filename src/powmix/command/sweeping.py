@@ -22,6 +22,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,17 @@ class ComparisonSweeper(BasicSweeper):
         return returned
 
     def _kinds(self, jobs: Sequence[list[str]]) -> list[list[str]]:
-        """One job for each choice of groups and keys.
+        """One job for each choice of groups and keys: another value of a key composes alike, and all were checked.
 
-        Composing takes 72 ms a job; another value of the same key composes alike, and all values were checked before.
+        Composing takes 72 ms a job, and each is composed again to run it.
         """
-        is_group = self.hydra_context.config_loader.get_group_options
+        options = self.hydra_context.config_loader.get_group_options
+        is_group = cache(lambda key: bool(options(key)))
         found: dict[tuple[str, ...], list[str]] = {}
         for job in jobs:
-            kind = (text if is_group(key := text.partition("=")[0].lstrip("+~")) else key for text in job)
-            found.setdefault(tuple(kind), job)
+            keys = {text: text.partition("=")[0] for text in job}
+            kind = tuple(text if is_group(key.lstrip("+~").partition("@")[0]) else key for text, key in keys.items())
+            found.setdefault(kind, job)
         return list(found.values())
 
     def _until_decided(self, folder: Path, jobs: list[list[str]]) -> list[Any]:

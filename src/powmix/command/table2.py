@@ -11,14 +11,14 @@ its own, which continues its own work: the same command continues after a kill.
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+from powmix.command import steps
+from powmix.command.steps import FRESH_SEED
 from powmix.mistakes import Parser, is_count, refuse, unknown
 
 CORPORA = ("mosi", "mosei", "sims", "synthetic")
@@ -27,8 +27,6 @@ TUNED = ("multimix", "powmix")
 PLAIN = "none,manifold_mixup"
 SWEEPER = ("hydra.sweeper", "hydra/sweeper")
 NOT_SHARED = ("outputs=", "hydra")
-FRESH_SEED = 2111
-"""The first seed of the table's rows; the searches use 1111, 1112, ..."""
 
 
 @dataclass(frozen=True)
@@ -74,28 +72,18 @@ class Plan:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     from powmix.command.composition import register_resolvers
-    from powmix.command.exits import INTERRUPTED
-    from powmix.training.interruption import sigterm_as_interrupt
 
     register_resolvers()
     options = _parser().parse_intermixed_args(arguments)
-    try:
-        plan = read(options.what, options)
-        if options.dry_run:
-            print("\n".join(shlex.join(["powmix", *step]) for step in steps(plan)))
-            return 0
-        with sigterm_as_interrupt():
-            make(plan)
-    except ValueError as error:
-        print(f"powmix-table2: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("powmix-table2: interrupted; the same command continues", file=sys.stderr)
-        return INTERRUPTED
-    except subprocess.CalledProcessError as error:
-        print(f"powmix-table2: stopped: {shlex.join(map(str, error.cmd[3:]))} failed", file=sys.stderr)
-        return 1
-    return 0
+    return steps.carry_out("powmix-table2", lambda: _do(options))
+
+
+def _do(options: Any) -> None:
+    plan = read(options.what, options)
+    if options.dry_run:
+        print("\n".join(shlex.join(["powmix", *step]) for step in commands(plan)))
+    else:
+        make(plan)
 
 
 def read(words: Sequence[str], options: Any) -> Plan:
@@ -129,7 +117,7 @@ def read(words: Sequence[str], options: Any) -> Plan:
     return plan
 
 
-def steps(plan: Plan) -> Iterator[list[str]]:
+def commands(plan: Plan) -> Iterator[list[str]]:
     """The arguments of every `powmix` command, in their order; values that a search will find are `...`."""
     for corpus in plan.corpora:
         for model in plan.models:
@@ -147,51 +135,24 @@ def make(plan: Plan) -> None:
     found: list[dict[str, Any]] = []
     for corpus in plan.corpora:
         for model in plan.models:
-            _powmix(plan.rows(corpus, model, PLAIN))
+            steps.powmix(plan.rows(corpus, model, PLAIN))
             for mixer in TUNED:
-                _powmix(plan.search(corpus, model, mixer))
+                steps.powmix(plan.search(corpus, model, mixer))
                 best = best_values(plan.folder / "search/sweeps" / f"{corpus}-{model}-{mixer}", mixer)
                 found.append({"dataset": corpus, "model": model, "mixer": mixer, **best})
                 write_json(plan.folder / "sweeps/tuned.json", {"schema": SCHEMA, "rows": found})
                 values = [f"mixer.p_mix={best['p_mix']!r}", f"mixer.n_out={best['n_out']}"]
-                _powmix(plan.rows(corpus, model, mixer, values))
+                steps.powmix(plan.rows(corpus, model, mixer, values))
     shown = ["--paper", "--figures", "comparison", "--out", str(plan.folder)]
-    _run("powmix.report", [str(plan.folder / "sweeps"), *shown])
+    steps.run("powmix.report", [str(plan.folder / "sweeps"), *shown])
 
 
 def best_values(search: Path, mixer: str) -> dict[str, Any]:
     """The values of the trial that is best on validation, of those that mix. ValueError where no trial finished."""
-    from powmix.metrics.columns import direction
-    from powmix.runs import collection
-
-    trials = [one for one in collection.read([search]).records if one.mixer == mixer and one.status == "finished"]
-    if not trials:
-        raise ValueError(f"{search}: no trial of {mixer} has finished, so there are no best values")
-    key = trials[0].objective_metric
-    sign = 1 if direction(key) == "minimize" else -1
-    best = min(trials, key=lambda one: sign * fmean(one.values(key, "validation").values()))
-    value = fmean(best.values(key, "validation").values())
+    scored = steps.trials(search, mixer)
+    best, value = scored[0]
     chosen = {name: best.option(f"mixer.{name}") for name in ("p_mix", "n_out")}
-    return {**chosen, "objective": key, "validation": value, "trials": len(trials)}
-
-
-def _powmix(arguments: Sequence[str]) -> None:
-    print("\n$", shlex.join(["powmix", *arguments]), flush=True)
-    _run("powmix", arguments)
-
-
-def _run(module: str, arguments: Sequence[str]) -> None:
-    """One command in a process of its own; an interrupt ends it first. CalledProcessError where it fails."""
-    command = [sys.executable, "-m", module, *arguments]
-    process = subprocess.Popen(command)
-    try:
-        status = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    if status:
-        raise subprocess.CalledProcessError(status, command)
+    return {**chosen, "objective": best.objective_metric, "validation": value, "trials": len(scored)}
 
 
 def _mistakes(plan: Plan) -> list[str]:

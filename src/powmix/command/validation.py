@@ -58,6 +58,7 @@ ROOT: dict[str, Rule] = {
     "workers": Rule(
         lambda value: value == "auto" or (is_count(value, 1) and value <= 1024),
         "auto or a whole number within [1, 1024]",
+        ("auto",),
     ),
     "outputs": TEXT,
     "plugins": Rule(is_list, "a list of .py files and modules"),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from powmix.data.pickled_arrays import Numbers
+
 ROWS = 256
 """Rows cleaned at a time: bounds the memory beside a file that may fill most of it."""
 
@@ -27,7 +29,7 @@ class Scan:
     hash_N: np.ndarray
 
 
-def clean(array_NLD: np.ndarray, write: Callable[[np.ndarray], None] | None = None) -> Scan:
+def clean(array_NLD: Numbers, write: Callable[[np.ndarray], None] | None = None) -> Scan:
     """Scan features; give them to `write`, some rows at a time, as float32 with -inf, inf and NaN replaced by 0."""
     size, steps, _ = array_NLD.shape
     scan = Scan({"-inf": 0, "inf": 0, "nan": 0}, *(np.empty(size, np.int64) for _ in range(3)))

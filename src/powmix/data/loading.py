@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from powmix.data import synthetic
-from powmix.data.assembling import Whole, assemble, split
+from powmix.data.assembling import Whole, assemble
 from powmix.data.cache import stamp
 from powmix.data.columnar import arrays_of, is_dataset
 from powmix.data.registry import COMMON, CONVENTIONS, PER_SEED, SPLITTING, convention_of, mistakes, reader
 from powmix.data.sources import MODALITIES, SPLITS, SYNTHETIC
 from powmix.data.splits import Split, Splits, Task
+from powmix.data.splitting import split
 from powmix.mistakes import broken, check_one_of, refuse, unknown
 from powmix.runs.identity import DEFAULT_SEED
 
@@ -54,11 +55,13 @@ def load(
     check_one_of("task", task, ("auto", *TASKS))
     if dataset["name"] not in CONVENTIONS:
         return _general({**GENERAL, **dataset}, tuple(needs), task, seed)
-    everything = tuple(one for one in MODALITIES if one != "text" or "tokens" not in needs)
+    only = _only(dataset, MODALITIES)
+    everything = tuple(one for one in only if one != "text" or "tokens" not in needs)
     needs = tuple(dict.fromkeys(one for need in needs for one in (everything if need == "*" else (need,))))
     task = "regression" if task == "auto" else task
     check_one_of(f"task of {dataset['name']}", task, ("regression", "classification"))
     refuse(unknown(needs, NEEDS, f"modality of {dataset['name']}"))
+    _refuse_absent(dataset["name"], [one for one in needs if ("text" if one == "tokens" else one) not in only], only)
     path = dataset.get("path")
     version = stamp(Path(path).expanduser()) if path and Path(path).expanduser().is_file() else None
     key = json.dumps([dict(dataset), sorted(needs), task, version], sort_keys=True, default=str)
@@ -114,7 +117,7 @@ def _read(dataset: Mapping[str, Any], task: str, needs: tuple[str, ...]) -> Whol
     found = reader(name)(**options)
     if isinstance(found, Splits):
         refuse(_without_effect(dataset, found, task))
-        return _needed(found, needs)
+        return _needed(found, needs, _only(dataset, tuple(found.dims)))
     return _whole(found, dataset, task, needs)
 
 
@@ -129,7 +132,10 @@ def _whole(found: Any, dataset: Mapping[str, Any], task: str, needs: tuple[str, 
         )
     whole = assemble(name, found, task, dataset["max_steps"])
     whole = _with_text(whole, dataset, needs)
-    chosen = _chosen(name, needs, tuple(whole.features), whole.tokens is not None)
+    is_text = whole.texts is not None and "text" not in whole.features
+    only = _only(dataset, (*whole.features, *(["text"] if is_text else [])))
+    has_tokens = whole.tokens is not None and "text" in only
+    chosen = _chosen(name, needs, tuple(key for key in whole.features if key in only), has_tokens)
     return replace(
         whole,
         features={key: whole.features[key] for key in chosen},
@@ -172,16 +178,16 @@ def _with_text(whole: Whole, dataset: Mapping[str, Any], needs: tuple[str, ...])
 
 def _without_effect(dataset: Mapping[str, Any], splits: Splits, task: str) -> list[str]:
     """Options of splitting that a dataset which gives its own Splits cannot follow."""
-    changed = [key for key, value in GENERAL.items() if dataset[key] != value]
+    changed = [key for key, value in GENERAL.items() if dataset[key] != value and key != "modalities"]
     found = [f"dataset.{key}: {dataset['name']} gives its own Splits, so this has no effect" for key in changed]
     if task not in ("auto", splits.task):
         found.append(f"task={task}: {dataset['name']} gives Splits of task={splits.task}")
     return found
 
 
-def _needed(splits: Splits, needs: tuple[str, ...]) -> Splits:
+def _needed(splits: Splits, needs: tuple[str, ...], there: tuple[str, ...]) -> Splits:
     """Splits of a user's own, with the modalities that are needed."""
-    chosen = _chosen(splits.name, needs, tuple(splits.dims), splits.train.tokens is not None)
+    chosen = _chosen(splits.name, needs, there, splits.train.tokens is not None)
 
     def reduce(one: Split) -> Split:
         return replace(
@@ -198,10 +204,20 @@ def _chosen(name: str, needs: tuple[str, ...], there: tuple[str, ...], has_token
     """The dense modalities that are needed, in the dataset's order. ValueError where some are not there."""
     absent = [need for need in needs if need not in (*there, "*", "tokens")]
     absent += ["tokens (a text)"] if "tokens" in needs and not has_tokens else []
-    if absent:
-        has = ", ".join([*there, *(["text (as tokens)"] if has_tokens and "text" not in there else [])])
-        raise ValueError(f"dataset {name} has no {', '.join(absent)}, which the model reads; it has {has}")
+    _refuse_absent(name, absent, (*there, *(["text (as tokens)"] if has_tokens and "text" not in there else [])))
     return [key for key in there if "*" in needs or key in needs]
+
+
+def _only(dataset: Mapping[str, Any], there: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the modalities that are there those that `dataset.modalities` leaves, in the dataset's order."""
+    some = dataset.get("modalities")
+    refuse(unknown(some or (), there, f"modality of {dataset['name']} (dataset.modalities)"))
+    return tuple(one for one in there if some is None or one in some)
+
+
+def _refuse_absent(name: str, absent: Sequence[str], there: Sequence[str]) -> None:
+    if absent:
+        raise ValueError(f"dataset {name} has no {', '.join(absent)}, which the model reads; it has {', '.join(there)}")
 
 
 def _version(path: Any) -> Any:

@@ -4,8 +4,8 @@ A file is a dict of train, valid, test, each a dict of: text (N, Lt, Dt) dense f
 attention mask, token types; audio (N, La, Da); vision (N, Lv, Dv); audio_lengths, vision_lengths N integers;
 regression_labels N numbers; id, raw_text N strings. A key with None counts as absent.
 
-Shape suffixes: N examples, L time steps, D features. Nothing is converted or copied here (cleaning.py does): a MOSEI
-file is ten gigabytes.
+Shape suffixes: N examples, L time steps, D features. Features are neither converted nor copied here (cleaning.py does),
+nor even read where they are large: a MOSEI file is 8.5 GB.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from powmix.data import unpickler
+from powmix.data.pickled_arrays import Numbers
 from powmix.data.sources import MODALITIES, SPLITS
 from powmix.data.unpickler import FeatureFileError, brief
 from powmix.mistakes import nearest
@@ -39,7 +40,7 @@ class RawSplit:
     tokens_N3L integers in any number type, or None.
     """
 
-    features: dict[str, np.ndarray]
+    features: dict[str, Numbers]
     tokens_N3L: np.ndarray | None
     lengths: dict[str, np.ndarray]
     label_N: np.ndarray
@@ -151,9 +152,13 @@ def _check_ids(splits: Mapping[str, RawSplit]) -> None:
 
 
 def _numbers(key: str, value: Any) -> np.ndarray:
+    return np.asarray(_unread_numbers(key, value))
+
+
+def _unread_numbers(key: str, value: Any) -> Numbers:
     array = _of_list(key, value) if isinstance(value, list | tuple) else value
     if not _is_numbers(array):
-        dtype = f" of {array.dtype}" if isinstance(array, np.ndarray) else ""
+        dtype = f" of {array.dtype}" if isinstance(array, Numbers) else ""
         raise FeatureFileError(f"{key}: expected an array of numbers, got {_kind(value)}{dtype}")
     return array
 
@@ -173,11 +178,11 @@ def _of_list(key: str, value: list[Any] | tuple[Any, ...]) -> np.ndarray:
 
 
 def _is_numbers(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    return isinstance(value, Numbers) and value.dtype.kind in "biuf"
 
 
-def _sequence(key: str, value: Any, size: int) -> np.ndarray:
-    array = _numbers(key, value)
+def _sequence(key: str, value: Any, size: int) -> Numbers:
+    array = _unread_numbers(key, value)
     if array.ndim != 3 or len(array) != size or 0 in array.shape:
         raise FeatureFileError(f"{key}: expected shape ({size}, steps, width), got {array.shape}")
     return array
@@ -221,7 +226,7 @@ def _strings(key: str, value: Any, size: int) -> list[str]:
 
 
 def _kind(value: Any) -> str:
-    return f"{type(value).__name__}{value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    return f"ndarray{value.shape}" if isinstance(value, Numbers) else type(value).__name__
 
 
 def _names(content: Mapping[Any, Any]) -> str:

@@ -1,7 +1,7 @@
 """What a pickle may name, and what is made of it: numpy's arrays, from a checked dtype, shape and bytes.
 
 A name in a pickle is a key of the table NUMPY; nothing is imported and nothing of numpy is called for it but
-`numpy.frombuffer` and `reshape`.
+`numpy.frombuffer`, `numpy.fromfile` and `reshape`. The bytes of a large array stay in the file: a MOSEI file is 8.5 GB.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,54 @@ def foreign(what: str) -> FeatureFileError:
     return FeatureFileError(f"expected arrays and plain values only, got {brief(what)}; nothing was executed")
 
 
+class UnreadBytes:
+    """`size` bytes of a file from `start` on, which are not in memory."""
+
+    def __init__(self, path: Path, start: int, size: int):
+        self.path, self.start, self.size = path, start, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def values(self, dtype: np.dtype, first: int, count: int) -> np.ndarray:
+        """`count` values (count,) from the first on. FeatureFileError where the file has become shorter."""
+        try:
+            found = np.fromfile(self.path, dtype, count, offset=self.start + first * dtype.itemsize)
+        except OSError as error:
+            raise FeatureFileError(f"{self.path}: cannot be read any more ({error.strerror})") from None
+        if len(found) < count:
+            raise FeatureFileError(f"{self.path}: the file was changed while it was read")
+        return found
+
+    @cached_property
+    def whole(self) -> bytes:
+        """All of them, read once."""
+        return self.values(np.dtype(np.uint8), 0, self.size).tobytes()
+
+
+class UnreadArray:
+    """An array of numbers in a file, in C order: `array[rows]`, rows a slice, reads those, `numpy.asarray` all."""
+
+    def __init__(self, data: UnreadBytes, dtype: np.dtype, shape: tuple[int, ...]):
+        self._data, self.dtype, self.shape = data, dtype, shape
+        self.ndim, self.size = len(shape), math.prod(shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        first, end, step = rows.indices(len(self))
+        assert step == 1, "rows are read in their order"
+        wide = math.prod(self.shape[1:])
+        return self._data.values(self.dtype, first * wide, (end - first) * wide).reshape(-1, *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+Numbers = np.ndarray | UnreadArray
+
+
 class Function:
     """A name of numpy's that stands in a pickle of arrays, and what is done for it."""
 
@@ -64,7 +114,7 @@ class Dtype:
 class Array:
     """An array to be: filled by its pickled state."""
 
-    def __init__(self, value: np.ndarray | None = None):
+    def __init__(self, value: Numbers | None = None):
         self.value = value
 
     def fill(self, state: Any) -> None:
@@ -75,14 +125,20 @@ class Array:
         self.value = _array(data, dtype, shape, "F" if fortran is True else "C")
 
 
-def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def _array(data: Any, dtype: Any, shape: Any, order: Any) -> Numbers:
     """The array, after checking every part: no pickled value reaches numpy but sizes, a simple dtype and bytes."""
     sizes = isinstance(shape, tuple) and len(shape) <= DEPTH and all(_is_size(size) for size in shape)
     if not isinstance(dtype, Dtype) or not sizes or order not in ("C", "F"):
         found = f"{brief(dtype)}, {brief(shape)}, {brief(order)}"
         raise FeatureFileError(f"expected a dtype, a shape and an order, got {found}")
-    if not dtype.dtype.hasobject and not isinstance(data, bytes | bytearray):
+    if not dtype.dtype.hasobject and not isinstance(data, bytes | UnreadBytes):
         raise FeatureFileError(f"expected an array's bytes, got {brief(data)}")
+    if isinstance(data, UnreadBytes):
+        if order == "C" and dtype.dtype.kind in "biuf":
+            if len(data) != dtype.dtype.itemsize * math.prod(shape):
+                raise FeatureFileError(f"expected the values of an array of shape {shape}, got {len(data)} bytes")
+            return UnreadArray(data, dtype.dtype, shape)
+        data = data.whole
     flat = _strings(data) if dtype.dtype.hasobject else np.frombuffer(data, dtype=dtype.dtype)
     if flat.size != math.prod(shape):
         raise FeatureFileError(f"expected the values of an array of shape {shape}, got {flat.size} values")
@@ -116,7 +172,7 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
 def _scalar(dtype: Any, data: Any = None) -> Any:
     if not isinstance(dtype, Dtype) or dtype.dtype.hasobject:
         raise FeatureFileError(f"expected a number or a string, got a scalar of dtype {brief(dtype)}")
-    return _array(data, dtype, (1,), "C")[0].item()
+    return np.asarray(_array(data, dtype, (1,), "C"))[0].item()
 
 
 def _latin1(text: Any, encoding: Any = None) -> bytes:

@@ -162,10 +162,19 @@ ENCODER = optional(Rule(lambda value: isinstance(value, str) and bool(value), "a
 SHARE = Rule(
     lambda value: is_count(value, 1) or (is_number(value) and 0 < value < 1), "a share within (0, 1), or a number >= 1"
 )
+SOME = optional(
+    Rule(
+        lambda value: (
+            isinstance(value, list | tuple) and bool(value) and all(isinstance(one, str) and one for one in value)
+        ),
+        "a list of names, as [text, audio]",
+    )
+)
 COMMON = {
     "name": Rule(lambda value: value in DATASETS, "the name of a dataset"),
     "fraction": Rule(lambda value: is_number(value) and 0 < value <= 1, "a number within (0, 1]"),
     "fraction_seed": count(0),
+    "modalities": SOME,
 }
 OF_FILES = {"path": PATH, "text_encoder": ENCODER}
 OF_SYNTHETIC = {
@@ -190,8 +199,9 @@ SPLITTING: dict[str, tuple[Any, Rule]] = {
     "text_encoder": ("auto", ENCODER),
     "fraction": (1.0, COMMON["fraction"]),
     "fraction_seed": (0, COMMON["fraction_seed"]),
+    "modalities": (None, SOME),
 }
-"""How any dataset but the sentiment corpora is split and prepared: each option's default and rule (assembling.py)."""
+"""How any dataset but the sentiment corpora is split and prepared: each option's default and rule (splitting.py)."""
 
 
 def mistakes(dataset: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from powmix.data import cleaning, msena
 from powmix.data.cache import Stored, Writer, build_once, cache_root, file_digest
 from powmix.data.cleaning import Scan
 from powmix.data.msena import RawSplit
+from powmix.data.pickled_arrays import Numbers
 from powmix.data.sources import MODALITIES, SOURCES, SPLITS
 from powmix.data.splits import Split, Splits
 from powmix.data.unpickler import FeatureFileError
@@ -143,7 +144,7 @@ def scan(raw: Mapping[str, RawSplit], writer: Writer | None = None) -> Scans:
     return {m: {s: _scan(f"{s}.{m}", raw[s].features[m], writer) for s in SPLITS} for m in raw["train"].features}
 
 
-def _scan(name: str, array_NLD: np.ndarray, writer: Writer | None) -> Scan:
+def _scan(name: str, array_NLD: Numbers, writer: Writer | None) -> Scan:
     if writer is None:
         return cleaning.clean(array_NLD)
     with writer.array(name, np.float32, array_NLD.shape) as write:

@@ -1,41 +1,58 @@
 """Reads a feature pickle from strangers: arrays and plain values only, nothing of the file is ever executed.
 
-`pickletools.genops` lists the file's opcodes, and a stack machine of our own obeys those that plain values and numpy's
-arrays are made of. It has no opcode that makes an object of a class, and a name in the file is a key of the table
-NUMPY, never an import: shape, dtype and bytes of an array are checked, then `numpy.frombuffer` builds it. (Python's own
-unpickler can be made to crash, hang or fill memory by a hundred bytes: a hash of shared tuples, a memo index of 2^31.)
+A stack machine of our own obeys those of the opcodes in `pickletools` that plain values and numpy's arrays are made of.
+It has none that makes an object of a class, and a name in the file is a key of the table NUMPY, never an import: shape,
+dtype and bytes of an array are checked, then `numpy.frombuffer` builds it. (Python's own unpickler can be made to
+crash, hang or fill memory by a hundred bytes: a hash of shared tuples, a memo index of 2^31.)
 
-The cost is a microsecond an opcode; an array is read in one piece. MOSI's files have 5,000 opcodes, one of
-MOSEI's size with its strings in lists has 170,000.
+The cost is a microsecond an opcode. MOSI's files have 5,000 opcodes, one of MOSEI's size with its strings in lists has
+170,000. Arrays of numbers of UNREAD bytes and more are left in the file until rows of them are asked for; but those of
+protocols 0 to 2, which write arrays as text, and those in Fortran order are read in one piece.
 """
 
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from powmix.data.pickled_arrays import DEPTH, Array, Dtype, FeatureFileError, Function, brief, foreign, function_of
+from powmix.data.pickled_arrays import (
+    DEPTH,
+    Array,
+    Dtype,
+    FeatureFileError,
+    Function,
+    UnreadBytes,
+    brief,
+    foreign,
+    function_of,
+)
 from powmix.data.sources import KEYS, SPLITS
 
 __all__ = ["FeatureFileError", "read"]
 
 MOST_OPCODES = 700_000
 """Four times as many as MOSEI's file has: under two seconds of one core and some 200 MB at worst."""
+UNREAD = 2**20
+"""From so many bytes on, those of an array are not read with the opcodes around them."""
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+BYTES = {"BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
+"""The opcodes of bytes, and of how many bytes their number is. (SHORT_BINBYTES are at most 255.)"""
 
 
 def read(path: Path) -> Any:
     """The plain value in the pickle at `path`: dict, list, tuple, str, bytes, numbers, None and numpy arrays.
 
-    A list never unfolds to more values than the file has bytes. Raises FeatureFileError, in one line, for anything else
-    (code, classes, truncation, bombs), before any of it has an effect.
+    An array of numbers that is large (UNREAD) is an UnreadArray, of use while the file stays as it is. A list never
+    unfolds to more values than the file has bytes. Raises FeatureFileError, in one line, for anything else (code,
+    classes, truncation, bombs), before any of it has an effect.
     """
     size = path.stat().st_size
     machine = _Machine(2 * size + 2**20)
     try:
         with path.open("rb") as stream:
-            value = machine.run(_Bounded(stream, size))
+            value = machine.run(_Bounded(path, stream, size))
         return _Plain(size).of(value, "")
     except _Located as error:
         raise FeatureFileError(f"{path}: {error}") from None
@@ -57,21 +74,48 @@ class _Located(FeatureFileError):
 class _Bounded:
     """A stream that does not set memory aside for more bytes than the file has left."""
 
-    def __init__(self, stream: BinaryIO, size: int):
-        self._stream, self._left = stream, size
+    def __init__(self, path: Path, stream: BinaryIO, size: int):
+        self._path, self._stream, self._left = path, stream, size
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, or EOFError."""
+        self._take(size)
+        return self._stream.read(size)
+
+    def leave(self, size: int) -> bytes | UnreadBytes:
+        """As `read`, but from UNREAD bytes on it says only where they are."""
+        if size < UNREAD:
+            return self.read(size)
+        self._take(size)
+        start = self._stream.tell()
+        self._stream.seek(start + size)
+        return UnreadBytes(self._path, start, size)
+
+    def _take(self, size: int) -> None:
         if size > self._left:
             raise EOFError(f"{size} bytes announced, {self._left} left")
         self._left -= size
-        return self._stream.read(size)
 
     def readline(self) -> bytes:
         """The next line, as pickles of protocol 0 have them."""
         line = self._stream.readline()
         self._left -= len(line)
         return line
+
+
+def _opcodes(stream: _Bounded) -> Iterator[tuple[str, Any]]:
+    """Each opcode's name and argument up to STOP, as `pickletools.genops` has them; long bytes stay in the file."""
+    name = ""
+    while name != "STOP":
+        code = stream.read(1)
+        opcode = OPCODES.get(code.decode("latin-1"))
+        if opcode is None:
+            raise ValueError(f"opcode {code!r} unknown")
+        name = opcode.name
+        if name in BYTES:
+            yield name, stream.leave(int.from_bytes(stream.read(BYTES[name]), "little"))
+        else:
+            yield name, opcode.arg.reader(cast(BinaryIO, stream)) if opcode.arg else None
 
 
 class _Machine:
@@ -88,12 +132,11 @@ class _Machine:
 
     def run(self, stream: _Bounded) -> Any:
         """The value that the opcodes leave. Raises FeatureFileError for an opcode that plain values do not need."""
-        for number, (opcode, argument, _) in enumerate(pickletools.genops(cast(BinaryIO, stream))):
+        for number, (name, argument) in enumerate(_opcodes(stream)):
             if number == MOST_OPCODES:
                 raise FeatureFileError(
                     f"expected strings and numbers in arrays, got {MOST_OPCODES} single ones and more"
                 )
-            name = opcode.name
             if name in PUSHED:
                 self.stack.append(argument)
             elif name in MADE:
@@ -143,7 +186,7 @@ class _Machine:
         """Takes what a function is given from the room left."""
         if len(parts) > 2 * DEPTH:
             raise TypeError
-        self.room -= sum(len(part) for part in parts if isinstance(part, str | bytes | bytearray | list))
+        self.room -= sum(len(part) for part in parts if isinstance(part, str | bytes | UnreadBytes | list))
         if self.room < 0:
             raise FeatureFileError("expected every array to have bytes of its own, got the same ones many times")
 
@@ -257,7 +300,9 @@ class _Plain:
             return self._container(value, key, depth)
         if isinstance(value, Array) and value.value is not None:
             return value.value
-        if value is None or isinstance(value, str | bytes | bytearray | bool | int | float):
+        if isinstance(value, UnreadBytes):
+            return value.whole
+        if value is None or isinstance(value, str | bytes | bool | int | float):
             return value
         found = "an array without data" if isinstance(value, Array) else brief(value)
         raise _Located(f"{key or '(top level)'}: expected arrays and plain values, got {found}")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from powmix.data.encoders import TINY, check_encoder, configuration, load_encoder
 from powmix.models.base import Inputs
 from powmix.models.dropout import Noise
+from powmix.models.packing import in_lines
 
 BERT = {"pretrained": "bert-base-uncased", "finetune": True}
 """The default of a model's option `text`: what `TextEncoder` is made with."""
@@ -24,7 +25,7 @@ SPECIAL_TOKENS = 104
 
 
 class TextEncoder(nn.Module):
-    """BERT (Devlin et al. 2019) or another encoder, fine-tuned or frozen, computed on the batch's longest example.
+    """BERT (Devlin et al. 2019), computed on tokens alone, or another encoder, on as many as the longest example has.
 
     pretrained: which weights (see `check_encoder`); finetune: whether they are trained. A frozen encoder gets no
     gradient and no dropout (M-SENA leaves its dropout on there; no published number rests on that). The pooler exists
@@ -115,11 +116,18 @@ class TextEncoder(nn.Module):
             yield
 
     def read_as_bert(self, tokens_B3L: Tensor, mask_BL: Tensor, shift: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """Word, position and type embeddings, after their LayerNorm and dropout, then the encoder (B, L, D)."""
+        """Word, position and type embeddings, after their LayerNorm and dropout, then the encoder (B, L, D).
+
+        The encoder reads several examples in a line, each by itself; after an example's tokens stands its last state.
+        """
         embedded_BLD = self.bert.embeddings(input_ids=tokens_B3L[:, 0], token_type_ids=tokens_B3L[:, 2])
         if shift is not None:
             embedded_BLD = shift(embedded_BLD)
-        return self.bert.encoder(embedded_BLD, attention_mask=mask_BL[:, None, None, :]).last_hidden_state
+        batch, steps = mask_BL.shape
+        (places,) = in_lines([mask_BL.sum(-1)])
+        lines_RSD = places.fill(embedded_BLD.flatten(0, 1), torch.arange(batch, device=mask_BL.device) * steps)
+        states_RSD = self.bert.encoder(lines_RSD, attention_mask=places.own().unsqueeze(1)).last_hidden_state
+        return places.padded(states_RSD, steps)
 
     def read_whole(self, tokens_B3L: Tensor, mask_BL: Tensor, shift: Callable[[Tensor], Tensor] | None) -> Tensor:
         """The same of an encoder that counts positions and treats padding its own way: it sees its own padding id."""

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from powmix.models.block_attention import attention
 from powmix.models.dropout import Noise, dropout
-from powmix.models.recurrent import select_step
 from powmix.models.sequences import Steps, attention_bias, with_positions
 
 
@@ -85,7 +84,7 @@ class Encoders(nn.Module):
         self.norm = GroupedNorm(len(self.attn_dropout), width)
 
     def crossmodal(self, targets: Sequence[Steps], sources: Sequence[Steps], noise: Noise | None) -> list[Tensor]:
-        """By network, its target (B, Q_g, E) after attending to its source (B, K_g, E) in every layer."""
+        """By network, its target (R, Q_g, E) after attending to its source (R, K_g, E) in every layer."""
         outputs: list[Tensor] = []
         lengths = [(target.x.shape[1], source.x.shape[1]) for target, source in zip(targets, sources, strict=True)]
         for group, layers in self._groups(lengths):
@@ -108,10 +107,16 @@ class Encoders(nn.Module):
             x = dropout(self._embed(sequences[group]), self.embed_dropout, noise)
             for layer in layers[:-1]:
                 x = self._layer(layer, x, None, bias, rates, noise)
-            source = _normal(x)
-            last, bias = _last_step(x, bias, sequences[group])
-            x = self._layer(layers[-1], last, (source, source), bias, rates, noise)
-            outputs += self._final_norm(x, group).squeeze(2).unbind()
+            source, last = _normal(x), _last_steps(x, sequences[group])
+            if last[0].places is not None:
+                bias = attention_bias(last, sequences[group])
+            elif bias is not None:
+                bias = bias[-1:]
+            x = torch.stack([steps.x for steps in last])
+            x = self._layer(layers[-1], x, (source, source), bias, rates, noise)
+            for steps, one in zip(last, self._final_norm(x, group), strict=True):
+                flat = one.flatten(0, 1)
+                outputs.append(flat if steps.places is None else flat[steps.places.first_B])
         return outputs
 
     def _groups(self, lengths: Sequence[object]) -> Iterator[tuple[slice, list[_Folded]]]:
@@ -146,7 +151,7 @@ class Encoders(nn.Module):
 
     def _embed(self, sequences: Sequence[Steps]) -> Tensor:
         """sqrt(E) x, plus positions where the protocol has them: (G, B, L, E)."""
-        scaled = [Steps(steps.x * math.sqrt(self.width), steps.lengths, steps.side) for steps in sequences]
+        scaled = [Steps(steps.x * math.sqrt(self.width), steps.places) for steps in sequences]
         return torch.stack([with_positions(steps) if self.positions else steps.x for steps in scaled])
 
     def _final_norm(self, x: Tensor, group: slice) -> Tensor:
@@ -192,11 +197,13 @@ def _normal(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])
 
 
-def _last_step(x: Tensor, bias: Tensor | None, sequences: Sequence[Steps]) -> tuple[Tensor, Tensor | None]:
-    """The last valid step of each sequence, x (G, B, 1, E), and its row of the bias."""
-    last = [steps.last() for steps in sequences]
-    if isinstance(last[0], int):
-        return x[:, :, -1:], bias if bias is None else bias[..., -1:, :]
-    step_GB = torch.stack(cast(list[Tensor], last))
-    assert bias is not None
-    return select_step(x, step_GB).unsqueeze(2), select_step(bias, step_GB.flatten()).unsqueeze(-2)
+def _last_steps(x: Tensor, sequences: Sequence[Steps]) -> list[Steps]:
+    """By network, of x (G, R, S, E), the last step of each sequence."""
+    last = []
+    for one, steps in zip(x, sequences, strict=True):
+        if steps.places is None:
+            last.append(Steps(one[:, -1:]))
+        else:
+            ends = steps.places.ends()
+            last.append(Steps(ends.fill(one.flatten(0, 1), steps.places.first_B), ends))
+    return last

@@ -15,7 +15,7 @@ from powmix.data.splits import MODALITIES, Batch
 from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import LSTM
-from powmix.models.sequences import sequential, steps_of
+from powmix.models.sequences import sequential, valid_steps
 
 
 class SubnetModel(FusionModel):
@@ -75,8 +75,8 @@ class SubnetModel(FusionModel):
             hidden[name], found = subnet(self.average(batch, name), noise)
             statistics |= {f"{name}.{key}": value for key, value in found.items()}
         if isinstance(getattr(self, "text", None), TextSubnet):
-            text = steps_of(batch, "text", self.mask_padding)
-            hidden["text"] = self.text(text.x, text.lengths, text.side)
+            x_BLD, lengths_B, side = valid_steps(batch, "text")
+            hidden["text"] = self.text(x_BLD, lengths_B if self.mask_padding else None, side)
         return Encoded({name: hidden[name] for name in self.widths}, statistics)
 
     def average(self, batch: Batch, modality: str) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,8 @@ from powmix.data.splits import MODALITIES, Batch
 from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.crossmodal import Encoders
 from powmix.models.dropout import Noise, dropout
-from powmix.models.sequences import Steps, sequential, steps_of
+from powmix.models.packing import are_near, beside, end_to_end, in_lines
+from powmix.models.sequences import Steps, sequential, valid_steps
 
 
 def pairs_of(modalities: Sequence[str]) -> list[tuple[str, str]]:
@@ -85,13 +86,13 @@ class MulT(FusionModel):
         self.output = nn.Linear(fused, inputs.outputs)
 
     def encode(self, batch: Batch, noise: Noise | None = None) -> Encoded:
-        projected = {name: self._project(batch, name, noise) for name in self.modalities}
-        targets, sources = ([projected[pair[side]] for pair in self.pairs] for side in (0, 1))
+        laid = self._laid_in_lines(batch, noise) if self.mask_padding else self._laid_as_padded(batch, noise)
+        targets, sources = ([laid[pair[side]] for pair in self.pairs] for side in (0, 1))
         crossed = iter(self.crossmodal.crossmodal(targets, sources, noise))
         sequences = []
         for name in self.modalities:
             joined = torch.cat(list(islice(crossed, len(self.modalities) - 1)), dim=-1)
-            sequences.append(Steps(joined, projected[name].lengths, projected[name].side))
+            sequences.append(Steps(joined, laid[name].places))
         return Encoded(dict(zip(self.modalities, self.memory.memory(sequences, noise), strict=True)))
 
     def fuse(self, hidden: Mapping[str, Tensor], noise: Noise | None = None) -> Tensor:
@@ -103,23 +104,53 @@ class MulT(FusionModel):
         decay = optimizer["weight_decay"] if self.configured_decay else 0.0
         return super().parameter_groups({**optimizer, "weight_decay": decay})
 
-    def _project(self, batch: Batch, name: str, noise: Noise | None) -> Steps:
-        """A modality's sequence convolved to width E: (B, L - kernel + 1, E)."""
-        steps = steps_of(batch, name, self.mask_padding)
-        lengths = steps.lengths
-        x = steps.x if lengths is None else steps.x.where(steps.valid(), 0)
+    def _laid_as_padded(self, batch: Batch, noise: Noise | None) -> dict[str, Steps]:
+        """By modality, what its convolution gives of all steps, padding included: (B, L - kernel + 1, E).
+
+        Those of nearly equal lengths get equal ones, with places that nobody sees: nine networks are two computations.
+        """
+        convolved = {name: self._convolved(batch, name, noise) for name in self.modalities}
+        steps = [x.shape[1] for x in convolved.values()]
+        if min(steps) == max(steps) or not are_near(steps):
+            return {name: Steps(x) for name, x in convolved.items()}
+        places = beside(steps, len(batch.target), batch.target.device)
+        longer = [F.pad(x, (0, 0, 0, max(steps) - x.shape[1])) for x in convolved.values()]
+        return dict(zip(self.modalities, map(Steps, longer, places), strict=True))
+
+    def _convolved(self, batch: Batch, name: str, noise: Noise | None) -> Tensor:
+        x = batch[name] if batch[name].dim() == 3 else batch[name].unsqueeze(1)
         if name == "text":
             x = dropout(x, self.text_dropout, noise)
-        key = name if name in MODALITIES else str(self.modalities.index(name))
-        if key not in self.projections:
-            return Steps(x, lengths, steps.side)
-        convolution: Any = self.projections[key]
-        (kernel,) = convolution.kernel_size
-        missing = max(kernel - x.shape[1], 0)
+        convolution = self._convolution(name)
+        if convolution is None:
+            return x
+        missing = max(convolution.kernel_size[0] - x.shape[1], 0)
         if missing:
-            x = F.pad(x, (0, 0, 0, missing) if steps.side == "right" else (0, 0, missing, 0))
-        shorter = None if lengths is None else (lengths - kernel + 1).clamp(min=1)
-        return Steps(convolution(x.transpose(1, 2)).transpose(1, 2), shorter, steps.side)
+            x = F.pad(x, (0, 0, 0, missing) if batch.side[name] == "right" else (0, 0, missing, 0))
+        return convolution(x.transpose(1, 2)).transpose(1, 2)
+
+    def _laid_in_lines(self, batch: Batch, noise: Noise | None) -> dict[str, Steps]:
+        """By modality, what its convolution gives of the valid steps alone, several examples to a line (packing.py)."""
+        convolved, starts, lengths = [], [], []
+        for name in self.modalities:
+            x_BLD, length_B, side = valid_steps(batch, name)
+            convolution = self._convolution(name)
+            kernel = 1 if convolution is None else convolution.kernel_size[0]
+            x_TD, start_B = end_to_end(x_BLD, length_B, side, kernel)
+            if name == "text":
+                x_TD = dropout(x_TD, self.text_dropout, noise)
+            # end to end is one sequence; no line takes the steps of which the kernel sees two examples
+            convolved.append(x_TD if convolution is None else convolution(x_TD.T.unsqueeze(0)).squeeze(0).T)
+            starts.append(start_B)
+            lengths.append((length_B - kernel + 1).clamp(min=1))
+        laid = zip(in_lines(lengths), convolved, starts, strict=True)
+        steps = [Steps(places.fill(x_TE, start_B), places) for places, x_TE, start_B in laid]
+        return dict(zip(self.modalities, steps, strict=True))
+
+    def _convolution(self, name: str) -> nn.Conv1d | None:
+        """None where a modality is as wide as the model already."""
+        key = name if name in MODALITIES else str(self.modalities.index(name))
+        return cast(nn.Conv1d, self.projections[key]) if key in self.projections else None
 
 
 def _fitting(name: str, kernel: int, inputs: Inputs) -> int:

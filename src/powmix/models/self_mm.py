@@ -162,8 +162,6 @@ class SequenceEncoder(nn.Module):
         self.lstm, self.output, self.dropout = LSTM(inputs, width), nn.Linear(width, out), dropout
 
     def forward(self, x_BLD: Tensor, lengths_B: Tensor, side: str, noise: Noise | None = None) -> Tensor:
-        longest = int(lengths_B.max().clamp(1, x_BLD.shape[1]))
-        x_BLD = x_BLD[:, :longest] if side == "right" else x_BLD[:, -longest:]
         h = self.lstm.final(x_BLD, lengths_B, side)
         return self.output(dropout(h, self.dropout, noise))
 

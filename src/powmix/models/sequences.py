@@ -1,6 +1,6 @@
-"""Padded sequences: which modalities are some, their valid steps, who may attend to whom, and positions.
+"""Sequences: which modalities are some, their valid steps, who may attend to whom, and positions.
 
-Shape suffixes: G networks, B batch, L steps, Q and K query and key steps, E width.
+Shape suffixes: G networks, B batch, L steps, R lines of S places (packing.py), Q and K query and key places, E width.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powmix.data.splits import MODALITIES, Batch
+from powmix.data.splits import MODALITIES, Batch, Side
 from powmix.models.base import Inputs
+from powmix.models.packing import Places
 
 ADVICE = "model=late_fusion takes any number of any kind"
 
@@ -36,77 +37,54 @@ def sequential(model: str, inputs: Inputs) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Steps:
-    """A batch of sequences. x (B, L, E); lengths: valid steps (B,), None where all are; side: where padding stands."""
+    """A batch of sequences x (R, S, E). places: whose steps these are; None: a row is an example, all of it valid."""
 
     x: Tensor
-    lengths: Tensor | None = None
-    side: str = "right"
-
-    def start(self) -> Tensor | int:
-        """The first valid step, (B, 1) or 0."""
-        if self.lengths is None or self.side == "right":
-            return 0
-        return (self.x.shape[1] - self.lengths).unsqueeze(-1)
-
-    def last(self) -> Tensor | int:
-        """The last valid step, (B,), or a number where all steps are valid."""
-        if self.lengths is None:
-            return self.x.shape[1] - 1
-        return self.lengths - 1 if self.side == "right" else torch.full_like(self.lengths, self.x.shape[1] - 1)
-
-    def valid(self) -> Tensor:
-        """(B, L, 1), bool; only with lengths."""
-        assert self.lengths is not None
-        step_BL = torch.arange(self.x.shape[1], device=self.x.device) - self.start()
-        return ((step_BL >= 0) & (step_BL < self.lengths.unsqueeze(-1))).unsqueeze(-1)
+    places: Places | None = None
 
 
-def steps_of(batch: Batch, name: str, masked: bool) -> Steps:
-    """A modality of a batch, a vector as one step; without `masked` all steps count."""
+def valid_steps(batch: Batch, name: str) -> tuple[Tensor, Tensor, Side]:
+    """A modality (B, L, D), its lengths (B,) of 1 at least, and the side of its padding; a vector is one step."""
     x = batch[name]
     if x.dim() == 2:
-        return Steps(x.unsqueeze(1), torch.ones(len(x), dtype=torch.int64, device=x.device) if masked else None)
-    return Steps(x, batch.lengths[name].clamp(min=1) if masked else None, batch.side[name])
+        return x.unsqueeze(1), torch.ones(len(x), dtype=torch.int64, device=x.device), "right"
+    return x, batch.lengths[name].clamp(min=1), batch.side[name]
 
 
 def attention_bias(queries: Sequence[Steps], keys: Sequence[Steps]) -> Tensor | None:
-    """What query i may not see: -inf where key j > i + |K - Q| and on padding, else 0; None where all is seen.
+    """What query i may not see: -inf where key j > i + |K - Q| and on what is not its own, else 0; None: all is seen.
 
-    queries, keys: one of each by network, all of one length. Returns (Q, K) without lengths, else (G * B, Q, K). With
-    lengths, i and j count from the first valid step and K and Q are the valid lengths, so that a sequence is treated as
-    it would be alone, unpadded; the steps before the first valid query see what the first sees.
+    queries, keys: one of each by network, all of one length. Returns (Q, K) without places, else (G * R, Q, K). With
+    places, i, j, K and Q are of each sequence alone, as if it were never padded; nobody's queries see everything.
     """
+    if keys[0].places is not None:
+        return _bias(torch.cat([_visible(q.places, k.places) for q, k in zip(queries, keys, strict=True)]))
     steps_Q, steps_K = queries[0].x.shape[1], keys[0].x.shape[1]
-    if keys[0].lengths is not None:
-        return _bias(torch.cat([_visible(q, k) for q, k in zip(queries, keys, strict=True)]))
-    if abs(steps_K - steps_Q) >= steps_K - 1:
+    offset = abs(steps_K - steps_Q)
+    if offset >= steps_K - 1:
         return None
-    return _bias(_visible(queries[0], keys[0]))
+    i_Q1 = torch.arange(steps_Q, device=keys[0].x.device).unsqueeze(-1)
+    return _bias(torch.arange(steps_K, device=i_Q1.device) <= i_Q1 + offset)
 
 
 def _bias(visible: Tensor) -> Tensor:
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
-def _visible(query: Steps, key: Steps) -> Tensor:
-    """(Q, K) or (B, Q, K), bool."""
-    i_Q = torch.arange(query.x.shape[1], device=key.x.device) - query.start()
-    j_K = torch.arange(key.x.shape[1], device=key.x.device) - key.start()
-    offset: Tensor | int
-    length: Tensor | int
-    if key.lengths is None or query.lengths is None:
-        offset, length = abs(key.x.shape[1] - query.x.shape[1]), key.x.shape[1]
-    else:
-        offset, length = (key.lengths - query.lengths).abs()[:, None, None], key.lengths[:, None, None]
-    i_Q1, j_1K = i_Q.clamp(min=0).unsqueeze(-1), j_K.unsqueeze(-2)
-    return (j_1K <= i_Q1 + offset) & (j_1K >= 0) & (j_1K < length)
+def _visible(query: Places | None, key: Places | None) -> Tensor:
+    """(R, Q, K), bool."""
+    assert query is not None and key is not None
+    owner_RQ1 = query.owner_RS.unsqueeze(-1)
+    offset_RQ1 = (key.lengths_B - query.lengths_B).abs()[owner_RQ1.clamp(min=0)]
+    comes_RQK = key.number_RS.unsqueeze(-2) <= query.number_RS.unsqueeze(-1) + offset_RQ1
+    return (comes_RQK & (key.owner_RS.unsqueeze(-2) == owner_RQ1)) | (owner_RQ1 < 0)
 
 
 def with_positions(steps: Steps) -> Tensor:
     """x plus sinusoidal positions, from 1 at the first valid step (Vaswani et al. 2017; sines, then cosines)."""
-    x = steps.x
+    x, places = steps.x, steps.places
     half = x.shape[-1] // 2
     rate_H = torch.exp(torch.arange(half, device=x.device) * -(math.log(10000) / max(half - 1, 1)))
-    position_BL = (torch.arange(x.shape[1], device=x.device) - steps.start() + 1).clamp(min=0)
-    angle_BLH = position_BL.unsqueeze(-1) * rate_H
-    return x + F.pad(torch.cat([angle_BLH.sin(), angle_BLH.cos()], dim=-1), (0, x.shape[-1] % 2))
+    number_S = torch.arange(x.shape[1], device=x.device) if places is None else places.number_RS
+    angle_SH = (number_S + 1).unsqueeze(-1) * rate_H
+    return x + F.pad(torch.cat([angle_SH.sin(), angle_SH.cos()], dim=-1), (0, x.shape[-1] % 2))

@@ -27,6 +27,9 @@ UNLESS_NONE = ("label_smoothing", "vary")
 LATER = {"label_weights": "mean", "partners": "any", "stop_epoch": None, "anneal": "none"}
 """Options that mixers got later, with the value under which a run is what it was before: there they are left out, and
 finished runs are found; so is `neighbourhood` without partners."""
+MASKED = ("mult", "lf_dnn", "tfn")
+"""Models that compute no padding where the protocol masks it."""
+KERNELS = ("kernel_text", "kernel_audio", "kernel_vision")
 DEFAULT_SEED = 1111
 UNTIL_DECIDED = "until_decided"
 """`seeds=until_decided`: a comparison adds seeds until it is decided (command/sweeping.py)."""
@@ -40,6 +43,8 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
         else config.get(section)
         for section in SCIENCE
     }
+    if chosen["dataset"].get("modalities") is None:  # an option that datasets got later
+        chosen["dataset"].pop("modalities", None)
     chosen["dataset"]["source"] = source(config["dataset"])
     chosen |= {key: config[key] for key in UNLESS_NONE if config.get(key)}
     mixer = chosen["mixer"]
@@ -48,7 +53,22 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
     elif mixer.get("partners", "any") == "any":
         chosen["mixer"] = {key: value for key, value in mixer.items() if key != "neighbourhood"}
     chosen["mixer"] = {k: v for k, v in chosen["mixer"].items() if k not in LATER or v != LATER[k]}
-    return chosen
+    return chosen | ({"packed": True} if is_packed(chosen["model"], chosen["protocol"]) else {})
+
+
+def is_packed(model: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
+    """Whether a model may compute steps in other places than it did when SCHEMA 2 began (models/packing.py).
+
+    Such a run draws other dropout masks than one of before, by the same law: it is another run, and no old one is
+    continued or taken for it. They are those that read text with an encoder, that mask padding, and MulT's with kernels
+    of several lengths, whose nearly equal sequences are now one computation.
+    """
+    text = model.get("text")
+    if isinstance(text, Mapping) and text.get("pretrained") is not None:
+        return True
+    if model["name"] in MASKED and protocol.get("mask_padding"):
+        return True
+    return model["name"] == "mult" and len({model.get(kernel) for kernel in KERNELS}) > 1
 
 
 def source(dataset: Mapping[str, Any]) -> str | None:

@@ -9,6 +9,13 @@ from hydra._internal.utils import get_args_parser
 from powmix.search.link import environment
 
 
+def flags() -> list[str]:
+    """The flags of the command line that say where its configuration lies."""
+    given, _ = get_args_parser().parse_known_intermixed_args(sys.argv[1:])
+    named = ((name, getattr(given, name)) for name in ("config_path", "config_name", "config_dir"))
+    return [word for name, value in named if value for word in (f"--{name.replace('_', '-')}", value)]
+
+
 class Application:
     """Any application. Its objective is what its task function returns, and its jobs find their trial by `report`."""
 
@@ -27,11 +34,11 @@ class Application:
             words = ["python", "-m", module.name.removesuffix(".__main__")]
         else:
             words = ["python", script] if script.endswith(".py") else [Path(script).name]
-        given, _ = get_args_parser().parse_known_intermixed_args(sys.argv[1:])
-        for name in ("config_path", "config_name", "config_dir"):
-            if value := getattr(given, name):
-                words += [f"--{name.replace('_', '-')}", value]
-        return words
+        return words + flags()
+
+    def single(self, overrides: list[str], config: Any) -> list[str]:
+        """Overrides of a search's command as a single run takes them."""
+        return overrides
 
     def link(self, study: str, storage: str, trial_id: int, number: int) -> list[str]:
         """The overrides by which a job finds its trial; `study`, `storage`: in Hydra's grammar, quoted or interpolated.

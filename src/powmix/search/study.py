@@ -140,7 +140,8 @@ class StudySweep(Sweeper):
         Path(self.sweep_dir).mkdir(parents=True, exist_ok=True)
         open_storage(self.url)
         patiently(self._create_or_join)
-        log.info(f"study {self.study_name}: {self.n_trials} trials in all, kept in {shown(self.url)}")
+        shared = f", shared at {shown(self.url)}" if self.options.storage else ""
+        log.info(f"search {self.study_name}: {self.n_trials} trials in all{shared}")
 
     def _create_or_join(self) -> None:
         with exclusive(self.url, self.study_name):
@@ -263,6 +264,7 @@ class StudySweep(Sweeper):
         trials = [trial for trial in found if trial.number < self.n_trials and trial.state.is_finished()]
         searched = {*self.space.distributions, "sweep"}
         fixed = [text for text in self.arguments if key_of(text) not in searched]
+        fixed = self.application.single(fixed, self.config)
         summary = Summary(
             study, trials, Path(self.sweep_dir).resolve(), self.application.command(), fixed, self.application.baseline
         )

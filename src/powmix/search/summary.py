@@ -45,7 +45,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         counted = ", ".join(f"{count} {status}" for status, count in sorted(self.counts().items()))
-        lines = [f"study {self.study.study_name}: {len(self.trials)} trials: {counted}"]
+        lines = [f"search {self.study.study_name}: {len(self.trials)} trials: {counted}"]
         lines += [f"  trial {t.number} {status_of(t)}: {_first_line(t)}" for t in self.trials if _went_wrong(t)]
         best = self.best
         if best is None:
@@ -53,7 +53,7 @@ class Summary:
         return [
             *lines,
             f"best: trial {best.number}, {value_of(best):.6g} ({_name(best)})",
-            f"  folder: {self._folder(best)}",
+            f"  folder: {_from_here(self._folder(best))}",
             f"  rerun:  {self.rerun(best)}",
             *self._verdict(best),
         ]
@@ -98,6 +98,11 @@ class Summary:
 def value_of(trial: FrozenTrial) -> float | None:
     """The objective of a complete trial; one outside the space keeps it beside (powmix.search.trials)."""
     return trial.value if trial.state == TrialState.COMPLETE else trial.user_attrs.get(VALUE)
+
+
+def _from_here(folder: Path) -> Path:
+    """Seen from the current folder, where it lies beneath it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _label(trial: FrozenTrial) -> str | None:

@@ -45,6 +45,10 @@ class Listeners(Listener):
         for listener in self.listeners:
             listener.on_epoch(seed, row)
 
+    def on_workers_start(self, seeds: Sequence[int]) -> None:
+        for listener in self.listeners:
+            listener.on_workers_start(seeds)
+
     def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
         for listener in self.listeners:
             listener.on_seed_end(seed, record)

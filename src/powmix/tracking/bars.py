@@ -1,9 +1,9 @@
-"""A run on the terminal: a bar per seed where a person is looking, a line per finished seed where not."""
+"""A run on the terminal: bars where a person is looking, a line per finished seed where not."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from powmix.training.listener import Listener
@@ -22,6 +22,9 @@ class QuietLines(Listener):
         self.begun.add(seed)
         log.debug("%s seed %d: up to %d epochs", self.name, seed, max_epochs)
 
+    def on_workers_start(self, seeds: Sequence[int]) -> None:
+        self.begun.update(seeds)
+
     def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
         log.debug("%s seed %d: %s", self.name, seed, row)
 
@@ -36,7 +39,10 @@ class QuietLines(Listener):
 
 
 class ProgressBars(QuietLines):
-    """A bar per seed that counts epochs and shows the validation metric; it ends in the quiet line."""
+    """A bar per seed that counts epochs and shows the validation metric; it ends in the quiet line.
+
+    Seeds in worker processes have one bar, which counts those that are finished.
+    """
 
     def __init__(self, name: str, metric: str, level: int = logging.INFO):
         super().__init__(name, metric, level)
@@ -45,12 +51,17 @@ class ProgressBars(QuietLines):
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self.tasks: dict[int, Any] = {}
+        self.tasks: dict[int | None, Any] = {}  # None: of all seeds in workers
 
     def on_seed_start(self, seed: int, max_epochs: int) -> None:
         super().on_seed_start(seed, max_epochs)
         self.progress.start()
         self.tasks[seed] = self.progress.add_task(f"{self.name} seed {seed}", total=max_epochs)
+
+    def on_workers_start(self, seeds: Sequence[int]) -> None:
+        super().on_workers_start(seeds)
+        self.progress.start()
+        self.tasks[None] = self.progress.add_task(f"{self.name} seeds", total=len(seeds))
 
     def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
         value = row.get(f"validation_{self.metric}", float("nan"))
@@ -60,16 +71,15 @@ class ProgressBars(QuietLines):
 
     def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
         self._take_down(seed)
-        self.progress.stop()  # of other seeds at work; a line goes between the bars' last state and their next
+        if None in self.tasks:
+            self.progress.advance(self.tasks[None])
         super().on_seed_end(seed, record)
-        if self.tasks:
-            self.progress.start()
 
     def close(self, status: str) -> None:
         for seed in list(self.tasks):
             self._take_down(seed)
 
-    def _take_down(self, seed: int) -> None:
+    def _take_down(self, seed: int | None) -> None:
         if seed in self.tasks:
             self.progress.remove_task(self.tasks.pop(seed))
         if not self.tasks:

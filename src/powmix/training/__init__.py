@@ -1,4 +1,4 @@
-"""The loop that trains a seed, and all seeds of a variant. Lazy: settings and listeners need no torch."""
+"""The loop that trains one seed after another. Lazy: settings and listeners need no torch."""
 
 from importlib import import_module
 
@@ -10,7 +10,7 @@ _WHERE = {
     "TrainingFailed": "listener",
     "resolve_device": "settings",
     "train": "solver",
-    "train_seeds": "variant",
+    "train_seeds": "solver",
 }
 __all__ = sorted(_WHERE)
 

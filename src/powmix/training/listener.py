@@ -22,6 +22,9 @@ class Listener:
         checkpoint to continue from.
         """
 
+    def on_workers_start(self, seeds: Sequence[int]) -> None:
+        """These seeds are trained in other processes: of each only its end is heard, in any order."""
+
     def on_seed_end(self, seed: int, record: Mapping[str, Any]) -> None:
         """A seed is finished, now or by an earlier command; `record` is its entry in result.json."""
 

@@ -1,4 +1,4 @@
-"""One seed's training: the loop, from the first batch to the test metrics.
+"""One seed's training: the loop, from the first batch to the test metrics, and all seeds of a variant.
 
 Shape suffixes: B batch, R rows given to fusion (clean or mixed), N examples of a split, C outputs.
 """
@@ -10,7 +10,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,43 @@ from powmix.training.settings import CHECKPOINT_SHARE, Settings, precision, reso
 
 Record = dict[str, Any]
 BuildModel = Callable[[], FusionModel]
+
+
+def train_seeds(
+    build_model: BuildModel,
+    splits: Splits | Callable[[int], Splits],
+    mixer: Mixer,
+    settings: Settings,
+    seeds: Sequence[int],
+    folder_of: Callable[[int], Path],
+    listener: Listener | None = None,
+) -> list[Record]:
+    """Trains every seed that its folder does not hold finished; the records of `seeds`, in their order.
+
+    splits: of all seeds, or what gives each seed its own. A seed that diverges does not keep the others from training:
+    TrainingFailed names all that did, at the end.
+    """
+    records = {seed: record for seed in seeds if (record := finished_seed(folder_of(seed), seed))}
+    for seed, record in records.items():
+        if listener:
+            listener.on_seed_end(seed, record)
+    failures = []
+    for seed in seeds:
+        if seed in records:
+            continue
+        if listener:
+            listener.on_seed_start(seed, settings.max_epochs)
+        try:
+            own = splits(seed) if callable(splits) else splits
+            records[seed] = train(build_model, own, mixer, settings, seed, folder_of(seed), listener)
+        except TrainingFailed as error:
+            failures.append(str(error))
+            continue
+        if listener:
+            listener.on_seed_end(seed, records[seed])
+    if failures:
+        raise TrainingFailed("; ".join(failures))
+    return [records[seed] for seed in seeds]
 
 
 def train(

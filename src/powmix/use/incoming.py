@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from powmix.data.assembling import KINDS, LENGTHS, RAW_TEXT, RESERVED, ROWS, TEXT, modalities, scaled
+from powmix.data.assembling import KINDS, LENGTHS, RAW_TEXT, RESERVED, ROWS, TEXT, modalities
 from powmix.data.columnar import arrays_of, is_dataset
 from powmix.data.splits import Batch, Kind, Side, Split, real_steps
+from powmix.data.splitting import scaled
 from powmix.data.tokenising import frozen_states, tokenise
 from powmix.mistakes import nearest, refuse
 from powmix.training.preparation import Preparation
