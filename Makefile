@@ -15,9 +15,10 @@ test-all: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray,docs]"
 	$(BIN)/python -m pytest -n 2 -m "not cluster"
 
-# Real engines on this machine, started and ended by the tests: needs Debian's packages postgresql, slurm-wlm and munge.
+# Real engines on this machine, started and ended by the tests: needs Debian's packages postgresql, slurm-wlm and munge;
+# as root also disks and networks of its own (mkfs.ext4 and mount, unshare and ip). What is lacking is left out, and said.
 test-cluster: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check psycopg2-binary
+	$(BIN)/pip install --quiet --disable-pip-version-check psycopg2-binary --editable ".[ray]"
 	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/.installed

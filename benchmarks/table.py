@@ -49,6 +49,9 @@ SLICE = "--batches 8"
 WORK = {
     "mult_aligned": epoch("mult", "MulT aligned", ALIGNED, SLICE, least=3),
     "mult_unaligned": epoch("mult", "MulT unaligned", UNALIGNED, SLICE, "--repeats 2 --warmup 0", least=3),
+    "mult_sound": epoch(
+        "mult", "MulT aligned, published over sound", ALIGNED, SLICE, "--protocol sound --against published", least=2
+    ),
     "mult_memory": epoch("mult", "MulT aligned, peak memory of a slice of an epoch", ALIGNED, SLICE, "--memory"),
     "tfn_aligned": epoch("tfn", "TFN aligned", ALIGNED, "--batches 16", least=2.3),
     "tfn_unaligned": epoch("tfn", "TFN unaligned", UNALIGNED, "--batches 16", least=2.3),

@@ -44,11 +44,11 @@ def test_what_fails_is_recorded_and_the_parts_after_it_run(session, tmp_path):
 
 def test_a_part_that_takes_longer_than_its_share_is_ended_with_what_it_told(session):
     slow = Part("slow", 1, (Command("hangs"), Command("tells")))
-    code, parts = session(slow, Part("rest", 100, (Command("tells"),)), minutes=3)
+    code, parts = session(slow, Part("rest", 99, (Command("tells"),)), minutes=10)
     assert code == 1 and parts["slow"]["status"] == "out of time"
     assert [told["status"] for told in parts["slow"]["commands"]] == ["out of time", "left out"]
     assert parts["slow"]["commands"][0]["lines"] == [{"name": "early"}]
-    assert parts["rest"]["status"] == "done" and parts["rest"]["limit"] > 170
+    assert parts["rest"]["status"] == "done" and parts["rest"]["limit"] > 580
 
 
 def test_what_needs_cuda_says_so_elsewhere_and_the_exit_code_is_green(session):

@@ -104,7 +104,25 @@ def test_what_cannot_be_used_is_refused_by_name(more, message):
 
 def test_a_key_that_is_not_used_is_named(caplog):
     assemble("x", arrays(label=CLASSES, odd=np.zeros((7, 2))))
-    assert "label" in caplog.text and "odd (7, 2)" in caplog.text
+    assert "label (60,), as a vector (60, 1)" in caplog.text and "odd (7, 2)" in caplog.text
+
+
+def test_class_numbers_kept_as_floats_and_images_with_channels_last_are_told(caplog):
+    assemble("x", arrays(target=RNG.normal(size=N)))
+    assert not caplog.records
+    assemble("x", arrays(target=CLASSES.astype(float)))
+    assert "read as regression; task=classification for classes" in caplog.text
+    assemble("x", arrays(c=np.zeros((N, 8, 6, 3))))
+    assert "c (60, 8, 6, 3) is read as images of 8 channels: they are (N, C, H, W)" in caplog.text
+
+
+def test_a_file_without_a_target_ends_the_command_in_one_line(saved, tmp_path, monkeypatch, capsys):
+    path = saved(target=None, tagret=CLASSES)["path"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["powmix", "dataset=arrays", f"dataset.path={path}", "model=late_fusion"])
+    with pytest.raises(SystemExit, match=r"no `target` among .*did you mean tagret") as stopped:
+        main()
+    assert str(stopped.value).count("\n") == 0 and "Warning" not in capsys.readouterr().err
 
 
 def test_pickled_objects_are_not_read(tmp_path):
@@ -155,7 +173,7 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_refused_before_it_is_unpacke
     zeros = header((40_000_000,)) + bytes(320_000_000)
     zipped(tmp_path / "x.npz", {"a.npy": zeros}, compression=zipfile.ZIP_DEFLATED)
     assert (tmp_path / "x.npz").stat().st_size < 500_000
-    with pytest.raises(ValueError, match=r"x\.npz: expected at most 268435456 bytes of arrays, got 320000"):
+    with pytest.raises(ValueError, match=r"x\.npz: expected at most 67108864 bytes of arrays, got 320000"):
         load({**defaults("arrays"), "path": str(tmp_path / "x.npz")}, ("*",))
 
 

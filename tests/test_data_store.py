@@ -246,7 +246,7 @@ def test_sims_has_its_own_label_range(tmp_path):
         ({"name": "mosy"}, r"dataset.name must be one of .* got 'mosy' \(did you mean mosi\?\)"),
         (
             {"name": "mosi", "pth": "x"},
-            r"unknown dataset option 'pth' \(did you mean path\?\); allowed: name, fraction, fraction_seed, path",
+            r"unknown dataset option 'pth' \(did you mean path\?\); allowed: name, fraction, fraction_seed, modalities",
         ),
         (
             {"name": "mosei"},

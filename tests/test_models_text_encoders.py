@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,31 @@ def test_raw_text_trains_any_encoder_end_to_end(readers, sentences, kind, tmp_pa
     result = json.loads(path.read_text())
     assert result["mean"]["test"]["Accuracy"] > 0.85
     assert result["provenance"]["dataset"]["tokenizer"] == str(readers[kind])
+
+
+@pytest.mark.parametrize("model", ["misa", "self_mm", "mag_bert"])
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_the_papers_bert_models_train_on_raw_text(readers, sentences, model, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays = dict(np.load(sentences["path"]))
+    two = {"audio": np.repeat(arrays["motion"][:, None], 4, 1), "vision": arrays["motion"][:, None, ::-1]}
+    np.savez("three.npz", raw_text=arrays["raw_text"], target=2.0 * arrays["target"] - 1, **two)
+    command = ["powmix", "dataset=arrays", "dataset.path=three.npz", f"model={model}", "mixer=powmix", "seeds=1"]
+    command += [f"model.text.pretrained={readers[kind]}", "trainer.max_epochs=15", "trainer.early_stop=15"]
+    monkeypatch.setattr(sys, "argv", [*command, "trainer.device=cpu"])
+    main()
+    [run] = (tmp_path / "outputs/runs").iterdir()
+    assert json.loads((run / "result.json").read_text())["mean"]["test"]["MAE"] < 0.8, "a constant has 1"
+    given = {"text": ["good warm", "bad grim"], "audio": np.zeros((2, 4, 3)), "vision": np.zeros((2, 1, 3))}
+    friendly, grim = powmix.load(run).predict(given)
+    assert friendly > grim
+
+
+@pytest.mark.parametrize("model", ["misa", "self_mm", "mag_bert"])
+def test_the_papers_bert_models_name_audio_that_is_no_sequence(folders, model):
+    inputs = replace(INPUTS, kinds={"audio": "vector"})
+    with pytest.raises(ValueError, match=rf"model {model} reads sequences \(N, L, D\), audio is of kind vector"):
+        build(model, {"text": {"pretrained": folders["roberta"]}}, inputs, PUBLISHED)
 
 
 @pytest.mark.parametrize("kind", SPECIAL)

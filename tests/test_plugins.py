@@ -276,9 +276,9 @@ def test_installed_packages_are_plugins_by_their_entry_point(lab, monkeypatch):
 
 
 def test_all_plugins_of_a_command_stand_in_one_override_by_their_whole_paths(lab):
-    assert with_plugins(["plugins=[a_lab.py,json]", "seeds=1"], ["more"]) == [
+    assert with_plugins(["plugins=[a_lab.py,json]", "seeds=1"], ["my lab"]) == [
         "seeds=1",
-        f"plugins=['{lab}','json','more']",
+        f"plugins=[{lab},json,'my lab']",
     ]
     with pytest.raises(ValueError, match="plugins must be a list"):
         with_plugins(["plugins={a: 1}"])

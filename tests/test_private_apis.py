@@ -14,6 +14,7 @@ from powmix.places import PACKAGE
 
 PRIVATE = {
     "argparse: Parser._actions": "mistakes.py",
+    "fontTools: Options._drop_tables_default": "report/figures/style.py",
     "hydra: hydra._internal.utils.get_args_parser": "__main__.py search/application.py",
     "hydra: hydra._internal.core_plugins.basic_sweeper.BasicSweeper": "command/sweeping.py",
     "hydra: BasicSweeper._parse_config": "command/sweeping.py",
@@ -78,6 +79,17 @@ def test_a_parser_lists_its_options():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out")
     assert "--out" in [option for action in parser._actions for option in action.option_strings]
+
+
+# --- fontTools --------------------------------------------------------------------------------------------------------
+
+
+def test_a_fonts_tables_for_shaping_are_left_out_of_a_subset_that_names_them(monkeypatch):
+    from fontTools.subset import Options
+
+    assert isinstance(Options._drop_tables_default, list) and "GSUB" not in Options().drop_tables
+    monkeypatch.setattr(Options, "_drop_tables_default", [*Options._drop_tables_default, "GSUB"])
+    assert "GSUB" in Options().drop_tables
 
 
 # --- Hydra ------------------------------------------------------------------------------------------------------------

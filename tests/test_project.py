@@ -148,6 +148,37 @@ def test_the_documentation_site_is_built_without_a_warning(tmp_path):
         assert not re.search(r"<p>[^<]*\n(- |\|)", prose), f"{page}: a list or a table is shown as a paragraph"
 
 
+def test_the_dockerfile_has_known_instructions_and_copies_what_the_wheel_is_built_from():
+    text = re.sub(r"^#.*\n", "", (REPOSITORY / "Dockerfile").read_text("utf-8"), flags=re.MULTILINE)
+    lines = [line.split() for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+    assert {words[0] for words in lines} <= {"ARG", "FROM", "WORKDIR", "COPY", "RUN", "ENV", "ENTRYPOINT"}
+    stages = [words[-1] for words in lines if words[0] == "FROM" and "AS" in words]
+    copied = [words[1:-1] for words in lines if words[0] == "COPY"]
+    from_stages = [words[0].partition("=")[2] for words in copied if words[0].startswith("--from=")]
+    sources = [name for words in copied if not words[0].startswith("--") for name in words]
+    assert stages == from_stages == ["wheel"] and sources == ["."]
+    let_in = re.findall(r"^!(.+)$", (REPOSITORY / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    assert all((REPOSITORY / name).exists() for name in let_in)
+    readme = [
+        part["path"] for part in PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"]
+    ]
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*readme, *wheel["force-include"], *wheel["packages"], *PYPROJECT["project"]["license-files"]}
+    presets = (REPOSITORY / "conf/sweeps").resolve().name  # a link
+    assert {name.partition("/")[0] for name in needed} | {"pyproject.toml", presets} <= {*let_in}
+    assert ["ENTRYPOINT", '["powmix"]'] in lines and "powmix" in PYPROJECT["project"]["scripts"]
+
+
+def test_the_workflow_runs_the_makefiles_targets_on_the_versions_that_the_package_names():
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/test.yml").read_text("utf-8"))
+    named = [one.rpartition(" ")[2] for one in PYPROJECT["project"]["classifiers"] if "Python :: 3." in one]
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == named
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+    ran = [step["run"].split() for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    asked = {word for words in ran for word in words[1:] if "=" not in word}
+    assert asked == {"test", "lint", "docs"} <= targets and {words[0] for words in ran} == {"make"}
+
+
 def without_code(text: str) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 

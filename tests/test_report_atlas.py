@@ -8,9 +8,9 @@ from report_runs import SEEDS, write_run, write_sweep
 
 from powmix.metrics.meta_analysis import shrunken
 from powmix.report import atlas
+from powmix.report.building import build
 from powmix.report.comparison import compare, markdown
 from powmix.report.figures import forest
-from powmix.report.table import build
 from powmix.runs import collection
 from powmix.tracking.sweep_summary import summarise
 

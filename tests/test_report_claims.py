@@ -8,9 +8,9 @@ from powmix.metrics import statistics
 from powmix.metrics.columns import metric
 from powmix.report import claims, published
 from powmix.report.__main__ import main
+from powmix.report.building import build
 from powmix.report.contests import Contest, decide
 from powmix.report.published import Published
-from powmix.report.table import build
 from powmix.runs import collection
 
 MAE, SEEDS = metric("MAE"), range(1, 6)

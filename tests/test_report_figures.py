@@ -15,6 +15,7 @@ from powmix.mixing.registry import COLOURS
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.report import analyses, atlas, page
 from powmix.report.__main__ import main
+from powmix.report.building import build
 from powmix.report.figures import (
     architectures,
     entries,
@@ -27,7 +28,6 @@ from powmix.report.figures import (
     style,
 )
 from powmix.report.figures.hyperparameters import fractions_of, panels_of
-from powmix.report.table import build
 from powmix.runs import collection
 
 

@@ -12,7 +12,7 @@ import report_runs as fabricate
 
 from powmix.report import describe, formats, published, terminal, write_comparison
 from powmix.report.__main__ import main
-from powmix.report.table import build
+from powmix.report.building import build
 from powmix.runs import collection
 
 

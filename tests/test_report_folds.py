@@ -6,7 +6,7 @@ import report_runs as fabricate
 from powmix.command.sweeping import look
 from powmix.metrics.statistics import student_interval
 from powmix.report.__main__ import main
-from powmix.report.table import build
+from powmix.report.building import build
 from powmix.runs import collection
 from powmix.runs.records import write_job, write_sweep
 

@@ -10,10 +10,10 @@ import yaml
 from powmix.metrics import statistics
 from powmix.report import published
 from powmix.report.__main__ import main
+from powmix.report.building import build
 from powmix.report.lines import lines
 from powmix.report.paper_tables import needs, paper_tables
 from powmix.report.published import Published
-from powmix.report.table import build
 from powmix.runs import collection
 
 MIXERS = ("none", "manifold_mixup", "multimix", "powmix")

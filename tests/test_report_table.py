@@ -9,8 +9,8 @@ import yaml
 from analysis_runs import train
 
 from powmix.metrics.columns import keys
+from powmix.report.building import build
 from powmix.report.formats import markdown
-from powmix.report.table import build
 from powmix.report.terminal import render
 from powmix.report.verdict import summaries
 from powmix.runs import collection

@@ -6,9 +6,9 @@ from report_runs import write_run
 from scipy.stats import chi2
 
 from powmix.report import variance
+from powmix.report.building import build
 from powmix.report.comparison import compare
 from powmix.report.figures import variance_sources
-from powmix.report.table import build
 from powmix.runs import collection
 
 SEEDS = range(1111, 1123)

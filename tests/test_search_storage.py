@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 
+from powmix.search import locks
 from powmix.search import storage as storages
 from powmix.search.storage import (
     StorageAway,
@@ -102,7 +103,7 @@ def test_a_lock_whose_owner_was_killed_is_free_at_once(url, monkeypatch):
     process.start()
     process.join()
     assert Path(url + ".lock").exists()
-    monkeypatch.setattr(storages, "WAIT", 0.0)  # one look, no waiting
+    monkeypatch.setattr(locks, "WAIT", 0.0)  # one look, no waiting
     lock = filelock.SoftFileLease(url + ".lock", lease_duration=60)
     lock.acquire(timeout=0.5)
     lock.release()
@@ -110,7 +111,7 @@ def test_a_lock_whose_owner_was_killed_is_free_at_once(url, monkeypatch):
 
 def test_a_lock_whose_owner_was_killed_before_it_wrote_its_name_is_free_after_two_looks(url, monkeypatch, caplog):
     Path(url + ".lock").touch()
-    monkeypatch.setattr(storages, "WAIT", 0.1)
+    monkeypatch.setattr(locks, "WAIT", 0.1)
     with exclusive(url, "s"):
         assert Path(url + ".lock").stat().st_size > 0
     assert caplog.messages == [f"waiting for {url}.lock"], "waiting is said, once"

@@ -148,7 +148,11 @@ def test_a_search_says_whether_not_mixing_was_beaten_also_after_a_kill_and_with_
         assert "search sweep: 6 trials: 6 complete" in text
         assert "not mixing: trial 0, " in text and "the best trial is better by " in text
     assert {trial.state for trial in trials(tmp_path)[1:]} == {TrialState.COMPLETE}
-    assert trials(tmp_path)[0].user_attrs["value"] > 9, "kept beside: its parameters are not in the space"
+    baseline = trials(tmp_path)[0].user_attrs
+    assert baseline["value"] > 9, "kept beside: its parameters are not in the space"
+    assert (baseline["label"], baseline["overrides"]) == ("baseline", ["n=9999"]), "what optuna-dashboard shows of it"
+    study = load_study(str(tmp_path / "sweep/study.journal"), "sweep")
+    assert study.metric_names == ["validation MAE"]
     assert "is better by" not in run(tmp_path, *command[1:-1], "hydra.sweep.dir=other", "hydra.sweeper.n_trials=1")
 
 

@@ -9,7 +9,7 @@ from report_runs import errors, write_run
 from powmix.command.sweep_progress import SweepProgress
 from powmix.runs.identity import sweep_tag
 from powmix.runs.records import write_job, write_sweep
-from powmix.tracking.bars import QuietLines
+from powmix.tracking.bars import ProgressBars, QuietLines
 from powmix.tracking.sweep_summary import summarise
 from powmix.tracking.trial_table import write_trials
 
@@ -55,6 +55,18 @@ def test_a_seed_of_an_earlier_command_is_said_to_be_finished_already(caplog):
         lines.on_seed_end(8, RECORD)
     assert caplog.messages[0].startswith("a/b/c seed 7: already finished: MAE validation 0.500")
     assert caplog.messages[1].startswith("a/b/c seed 8: MAE validation 0.500")
+
+
+def test_seeds_in_workers_have_one_bar_that_counts_them():
+    bars = ProgressBars("a/b/c", "MAE")
+    bars.on_workers_start([7, 8])
+    bars.on_seed_end(7, RECORD)
+    [bar] = bars.progress.tasks
+    assert (bar.completed, bar.total) == (1, 2) and not bar.finished
+    bars.on_seed_end(8, RECORD)
+    assert bar.finished
+    bars.close("finished")
+    assert not bars.progress.tasks
 
 
 def test_a_job_whose_seeds_were_finished_before_its_sweep_is_said_to_be_finished_already(tmp_path, caplog):

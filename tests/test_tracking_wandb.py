@@ -205,6 +205,46 @@ def test_under_an_agent_a_trial_is_one_run_with_the_mean_of_its_seeds_beside_it(
 
 
 @pytest.mark.slow
+def test_wandb_agent_itself_gets_a_run_for_each_trial_with_the_mean_over_its_seeds(server, tmp_path):
+    command = [sys.executable, "-m", "powmix", *TINY, "seeds=2", *ONLINE, "${args_no_hyphens}"]
+    server.sweep = {"program": "powmix", "command": command}
+    server.trials = [{"mixer.p_mix": 0.2}, {"mixer.p_mix": 0.7}]
+    agent = [sys.executable, "-m", "wandb", "agent", "me/powmix/swp1"]
+    ran = subprocess.run(agent, cwd=tmp_path, capture_output=True, text=True, timeout=400)
+    assert ran.returncode == 0, ran.stderr
+    trials = {run.config["mixer.p_mix"]: run for run in server.of_type("trial")}
+    assert trials.keys() == {0.2, 0.7} and {run.told["sweep"] for run in trials.values()} == {"swp1"}
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/runs/*/result.json")]
+    assert sorted(run.summary["objective"] for run in trials.values()) == pytest.approx(
+        sorted(result["objective"] for result in results)
+    )
+    assert_all_arrived(server, tmp_path)
+    for trial in trials.values():
+        seeds = [run for run in server.of_type("seed") if run.told["groupName"] == trial.told["groupName"]]
+        assert len(seeds) == 2 and all(run.config["mixer"]["p_mix"] == trial.config["mixer.p_mix"] for run in seeds)
+
+
+def test_a_multirun_of_one_variant_is_an_agents_trial_and_one_of_several_is_refused(powmix, server, monkeypatch):
+    for name, value in {"SWEEP_ID": "swp1", "RUN_ID": "trial1"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    with pytest.raises(SystemExit) as refused:
+        powmix("-m", *TINY, "seeds=1", "mixer=none,powmix", *ONLINE)
+    assert "a trial of `wandb agent` is one variant, got 2" in str(refused.value) and not server.runs
+    where = powmix("-m", *TINY, "seeds=1", "mixer=powmix", "mixer.p_mix=0.4", *ONLINE)
+    [trial], [seed] = server.of_type("trial"), server.of_type("seed")
+    assert trial.name == "trial1" and trial.told["groupName"] == seed.told["groupName"]
+    assert_all_arrived(server, where)
+
+
+def test_a_search_under_an_agent_is_refused(powmix, server, monkeypatch, capsys):
+    for name, value in {"SWEEP_ID": "swp1", "RUN_ID": "trial1"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    with pytest.raises(SystemExit):
+        powmix("-m", "sweeps=p_mix", *TINY, *ONLINE)
+    assert "a search of powmix's own needs no `wandb agent`" in capsys.readouterr().err and not server.runs
+
+
+@pytest.mark.slow
 def test_a_command_that_was_killed_and_continues_leaves_no_row_twice_and_none_out(server, tmp_path):
     long = [TINY[0], TINY[2], "seeds=1", *ONLINE, "trainer.max_epochs=150", "trainer.early_stop=150"]
     command = [sys.executable, "-m", "powmix", *long]

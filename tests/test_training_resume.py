@@ -23,7 +23,7 @@ from training_corpus import (
     weights,
 )
 
-from powmix.runs.records import finished_seed
+from powmix.runs.seed_records import finished_seed
 from powmix.training import Pruned, Settings, TrainingFailed, checkpoint, train, train_seeds
 from powmix.training.seeds import Generators
 

@@ -4,9 +4,12 @@ import subprocess
 import sys
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from powmix.command.composition import register_resolvers
+from powmix.command.composition import plain, register_resolvers, settled
 from powmix.command.overrides import check_command, deferred
+from powmix.command.validation import check_config
+from powmix.places import CONF
 
 register_resolvers()
 
@@ -22,6 +25,16 @@ def test_all_mistakes_are_named_in_one_message():
     assert any("mixer.p_mix must be a number within [0, 1], got 1.5" in error for error in errors)
     assert any("mixer.subset" in error and "got [4, 2]" in error for error in errors)
     assert any("modle" in error and "did you mean model?" in error for error in errors)
+
+
+def test_a_mistake_of_the_training_is_named_once():
+    with initialize_config_dir(str(CONF)):
+        config = settled(plain(compose("config", ["vary=foo", "label_smoothing=2"])))
+    assert sorted(check_config(config, {})) == [
+        "label_smoothing must be 0 with task=regression loss=l1: it is cross_entropy's",
+        "label_smoothing must be a number within [0, 1), got 2",
+        "vary must be null, or a list of split, init, shuffle, dropout, mixing, got 'foo'",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,10 @@ class WandbRun:
 
 
 class WandbServer:
-    """runs: by id. artifacts: {name: {path: content}}. alerts: as told. asked: the names of operations, in order."""
+    """runs: by id. artifacts: {name: {path: content}}. alerts: as told. asked: the names of operations, in order.
+
+    sweep, trials: the configuration of the one sweep that an agent may join, and the parameters still to be tried.
+    """
 
     def __init__(self) -> None:
         self.runs: dict[str, WandbRun] = {}
@@ -79,6 +82,8 @@ class WandbServer:
         self.alerts: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.errors: list[str] = []
+        self.sweep: dict[str, Any] = {}
+        self.trials: list[dict[str, Any]] = []
         self.url = ""
         self._lock, self._numbers = Lock(), count(1)
         self._artifact_names: dict[str, str] = {}
@@ -137,6 +142,23 @@ class WandbServer:
         bucket |= {"description": None, "config": run.told.get("config") or "{}", "sweepName": run.told.get("sweep")}
         bucket |= {"project": project, "historyLineCount": len(run.lines.get("wandb-history.jsonl", {}))}
         return {"upsertBucket": {"bucket": bucket, "inserted": is_new}}
+
+    def _SweepWithRuns(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"sweep": {"name": asked["sweep"], "config": json.dumps(self.sweep), "runs": {"edges": []}}}}
+
+    def _CreateAgent(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"createAgent": {"agent": {"id": "agent"}}}
+
+    def _Heartbeat(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """One trial after another, each when none is running any more; then the agent may go."""
+        commands: list[dict[str, Any]] = []
+        if self.trials and not json.loads(asked["runState"]):
+            values = {key: {"value": value} for key, value in self.trials.pop(0).items()}
+            run = f"trial{next(self._numbers)}"
+            commands = [{"type": "run", "run_id": run, "program": self.sweep["program"], "args": values}]
+        elif not self.trials and not json.loads(asked["runState"]):
+            commands = [{"type": "exit"}]
+        return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
 
     def _NotifyScriptableRunAlert(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.alerts.append(asked)

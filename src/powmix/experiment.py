@@ -23,14 +23,8 @@ from powmix.metrics.values import UndefinedMetric
 from powmix.runs.files import alone_in, read_json
 from powmix.runs.identity import DEFAULT_SEED
 from powmix.runs.provenance import command, provenance
-from powmix.runs.records import (
-    all_seeds,
-    finished_seed,
-    refuse_other_schema,
-    sweeps_of,
-    write_config,
-    write_variant,
-)
+from powmix.runs.records import refuse_other_schema, sweeps_of, write_config, write_variant
+from powmix.runs.seed_records import all_seeds, finished_seed
 from powmix.tracking import Listener, chosen, listening
 from powmix.training import Pruned, Settings, pool, resolve_device, train, train_seeds
 

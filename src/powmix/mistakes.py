@@ -16,7 +16,9 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, NoReturn, Union
 
@@ -213,6 +215,22 @@ class Parser(argparse.ArgumentParser):
         options = [option for action in self._actions for option in action.option_strings]
         hint = nearest(unrecognized[0].partition("=")[0], options) if unrecognized else ""
         self.exit(2, f"{self.prog}: {message}{hint}\n")
+
+    def add_plugins(self) -> None:
+        """The argument `--plugins FILE`: code of the user's that a run was trained with, where it is now."""
+        told = "the run's own code, where it has moved; may be repeated"
+        self.add_argument("--plugins", action="append", default=[], metavar="FILE", help=told)
+
+    @contextmanager
+    def saying_warnings(self) -> Iterator[None]:
+        """Within it a warning is one line on stderr that begins with the command's name."""
+
+        def say(message: Warning | str, *_: Any, **__: Any) -> None:
+            print(f"{self.prog}: {message}", file=sys.stderr)
+
+        with warnings.catch_warnings():
+            warnings.showwarning = say
+            yield
 
 
 def print_on_any_terminal() -> None:

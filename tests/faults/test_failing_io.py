@@ -17,7 +17,8 @@ import torch
 from training_corpus import PairMixer, TinyFusion, same_weights, science, tiny_splits, weights
 
 from powmix.runs.files import alone_in
-from powmix.runs.records import finished_seed, write_variant
+from powmix.runs.records import write_variant
+from powmix.runs.seed_records import finished_seed
 from powmix.training import Settings, checkpoint, train_seeds
 
 SEEDS = (1111, 1112)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from training_corpus import same_weights, science, tiny_train, weights
 
-from powmix.runs.records import finished_seed
+from powmix.runs.seed_records import finished_seed
 
 EPOCHS = {"max_epochs": 3}
 Image = dict[str, bytes]

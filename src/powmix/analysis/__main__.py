@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,22 +40,16 @@ def parser() -> Parser:
         "--device", default="auto", help="auto (the run's own where it is here), cpu, cuda or cuda:k (default: auto)"
     )
     made.add_argument("--dataset-path", type=Path, metavar="FILE", help="the feature file, where it has moved")
-    made.add_argument(
-        "--plugins",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="the runs' own code, where it has moved; may be repeated",
-    )
+    made.add_plugins()
     made.add_argument("--force", action="store_true", help="measure again what is already measured")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _print_warning
+        with command.saying_warnings():
             return _analyse(options)
     except ValueError as error:
         print(f"powmix-analyze: {error}", file=sys.stderr)
@@ -126,10 +119,6 @@ def _finished(paths: Sequence[Path]) -> list[Record]:
     for problem in problems:
         print(f"powmix-analyze: left out {problem}", file=sys.stderr)
     return records
-
-
-def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"powmix-analyze: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

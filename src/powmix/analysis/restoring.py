@@ -12,7 +12,8 @@ import torch
 from powmix import plugins
 from powmix.experiment import Parts, parts
 from powmix.runs.files import SeedFolder
-from powmix.runs.records import Record, SeedResult, check_weights
+from powmix.runs.records import Record
+from powmix.runs.seed_records import SeedResult, check_weights
 from powmix.training import Solver
 from powmix.training.checkpoint import fit
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from powmix.analysis.catalogue import ANALYSES, REPETITIONS, choose
 from powmix.runs.files import alone_in, read_json, write_json
 from powmix.runs.identity import SCHEMA
-from powmix.runs.records import Record, SeedResult, read_record
+from powmix.runs.records import Record, read_record
+from powmix.runs.seed_records import SeedResult
 
 if TYPE_CHECKING:
     from powmix.analysis.restoring import FinishedRun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from powmix.command.validation import check_config, check_overrides
 from powmix.runs.identity import UNTIL_DECIDED
 from powmix.runs.provenance import command, now
 from powmix.runs.records import read_jobs, refuse_other_schema, write_sweep
+from powmix.tracking.wandb_session import is_agents
 
 
 class Around(Callback):
@@ -35,6 +37,8 @@ class Around(Callback):
             found += check_config(plain(config), config.hydra.runtime.choices)
         except OmegaConfBaseException as error:
             found = [str(error).splitlines()[0]]
+        except ValueError as error:  # of data that are read for their task
+            leave(str(error))
         if found:
             leave("\n        ".join(found), WRONG)
         _refuse(Path(config.hydra.run.dir))
@@ -43,6 +47,8 @@ class Around(Callback):
         Around.failed = 0
         folder = Path(config.hydra.sweep.dir)
         _refuse(folder)
+        if _is_search(config) and "wandb" in config.tracker and is_agents(os.environ):
+            leave("a search of powmix's own needs no `wandb agent`: start it by itself", WRONG)
         write_sweep(
             folder,
             name=config.sweep,

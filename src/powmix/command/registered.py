@@ -6,6 +6,7 @@ model on every dataset gets a recipe: its own file where there is one, else the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from powmix.models import registry as models
 from powmix.places import CONF
 
 PROVIDER = "powmix"
+PLAIN = re.compile(r"[\w./-]+")
 OVERRIDE = ("plugins=", "+plugins=", "++plugins=")
 RECIPE: dict[str, Any] = {
     "trainer": {"batch_size": 32, "accumulate": 1, "clip_value": None, "early_stop": 20},
@@ -46,8 +48,12 @@ def with_plugins(arguments: Sequence[str], more: Sequence[str] = ()) -> list[str
     """The arguments with all plugins in one override, files by their whole paths: workers may run elsewhere."""
     names = dict.fromkeys(str(plugins.locate(name) or name) for name in (*named(arguments), *more))
     others = [text for text in arguments if not text.startswith(OVERRIDE)]
-    quoted = ",".join("'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'" for name in names)
-    return [*others, f"plugins=[{quoted}]"] if names else others
+    return [*others, f"plugins=[{','.join(map(_quoted, names))}]"] if names else others
+
+
+def _quoted(name: str) -> str:
+    """As Hydra reads it: in quotes where it has more than letters, digits and `_ . / -`."""
+    return name if PLAIN.fullmatch(name) else "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def config_folders(arguments: Sequence[str]) -> list[str]:

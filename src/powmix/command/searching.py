@@ -25,6 +25,11 @@ class Powmix(Application):
 
         return direction(plain(config)["objective"])
 
+    def metric(self, config: Any) -> str:
+        from powmix.metrics.columns import metric
+
+        return f"validation {metric(plain(config)['objective']).label}"
+
     def command(self) -> list[str]:
         return ["powmix", *flags()]
 

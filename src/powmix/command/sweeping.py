@@ -19,6 +19,7 @@ with more, until all are or have the most that `until.seeds` allows. What an ear
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -36,6 +37,7 @@ from omegaconf import DictConfig
 
 from powmix.command.sweep_progress import SweepProgress
 from powmix.runs.identity import UNTIL_DECIDED, seed_list
+from powmix.tracking.wandb_session import is_agents
 
 FIRST = 5
 """Seeds of the first round: no verdict is given on fewer."""
@@ -83,6 +85,8 @@ class ComparisonSweeper(BasicSweeper):
         folder.mkdir(parents=True, exist_ok=True)
         jobs = [job for batch in batches for job in batch]
         self.validate_batch_is_legal(self._kinds(jobs))
+        if len(jobs) > 1 and "wandb" in self.config.tracker and is_agents(os.environ):
+            raise ValueError(f"a trial of `wandb agent` is one variant, got {len(jobs)}: say one value for each key")
         if told.get("seeds", self.config.seeds) == UNTIL_DECIDED:
             return self._until_decided(folder, jobs)
         returned, first = [], 0
@@ -164,8 +168,8 @@ def look(folder: Path, until: Any, n: int) -> set[int]:
     """
     from powmix.metrics.sequential import Sequential
     from powmix.metrics.statistics import ALPHA
+    from powmix.report.building import build
     from powmix.report.folds import by_seed, parts
-    from powmix.report.table import build
     from powmix.report.verdict import region
     from powmix.runs import collection
     from powmix.runs.records import read_jobs, write_sweep

@@ -16,7 +16,6 @@ from powmix.data.registry import convention_of
 from powmix.data.registry import mistakes as dataset_mistakes
 from powmix.metrics.columns import TASKS, keys
 from powmix.mistakes import (
-    RATE,
     SWITCH,
     TEXT,
     Rule,
@@ -32,7 +31,7 @@ from powmix.mistakes import (
 from powmix.mixing.registry import option_mistakes as mixer_mistakes
 from powmix.models.registry import mistakes as model_mistakes
 from powmix.runs.identity import UNTIL_DECIDED
-from powmix.training.settings import VARY, Settings
+from powmix.training.settings import Settings
 
 
 def _are_seeds(value: Any) -> bool:
@@ -62,8 +61,6 @@ ROOT: dict[str, Rule] = {
     ),
     "outputs": TEXT,
     "plugins": Rule(is_list, "a list of .py files and modules"),
-    "vary": VARY,
-    "label_smoothing": RATE,
     "sweep": optional(TEXT),
 }
 UNTIL: dict[str, Rule] = {
@@ -81,10 +78,11 @@ SECTIONS = (
     "tracker",
     "optimizer",
     "schedule",
-    "loss",
     "until",
     "trial",
 )
+OF_TRAINING = ("loss", "label_smoothing", "vary")
+"""What stands by itself and is checked by Settings."""
 TRACKERS: dict[str, dict[str, Rule]] = {
     "wandb": {
         "project": TEXT,
@@ -119,14 +117,14 @@ def check_overrides(overrides: Sequence[str], groups: Iterable[str]) -> list[str
 
 def check_config(config: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
     """The mistakes in a composed configuration (plain values), a sentence each. choices: the chosen option by group."""
-    known = (*ROOT, *SECTIONS)
+    known = (*ROOT, *SECTIONS, *OF_TRAINING)
     missing = [name for name in known if name not in config]
     found = [
         *(f"{name} is missing: it cannot be removed" for name in missing),
         *(f"{name}: no such key{nearest(name, known)}" for name in config if name not in known),
         *broken(ROOT, {name: config[name] for name in ROOT if name in config}),
     ]
-    sections = [name for name in SECTIONS if name not in ("loss", "schedule", *missing)]
+    sections = [name for name in SECTIONS if name not in ("schedule", *missing)]
     wrong = [name for name in sections if not isinstance(config[name], Mapping)]
     found += [f"{name} must be a section, got {config[name]!r}" for name in wrong]
     if missing or wrong:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,15 +16,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from powmix.data.columnar import is_columnar, read_columns
+from powmix.data.columnar import check_size, is_columnar, read_columns
 
 if TYPE_CHECKING:
     from powmix.data.splits import Task
 
-MOST_BYTES = 2**36
-"""Bytes of all arrays of a file together, unpacked: beyond it, it is refused before anything is unpacked."""
-MOST_TIMES, UNSUSPICIOUS = 500, 2**28
-"""How many times its own size a file may unpack to, beyond so many bytes: no features are that repetitive."""
+MOST_ARRAYS = 1000
+"""In one .npz file or folder."""
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -55,18 +54,17 @@ def _open(path: Path, only: str | None = None) -> Iterator[tuple[str, Any]]:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            most = min(MOST_BYTES, max(UNSUSPICIOUS, MOST_TIMES * path.stat().st_size))
-            if size > most:
-                raise ValueError(f"{path}: expected at most {most} bytes of arrays, got {size}")
-            for member in archive.infolist():
+            members = archive.infolist()
+            _check_count(path, len(members))
+            check_size(path, sum(member.file_size for member in members), path.stat().st_size)
+            for member in members:
                 with archive.open(member) as stream:
                     _check_header(member.filename.removesuffix(".npy"), stream, member.file_size)
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 if only is None or name == only:
                     yield name, arrays[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{path}: expected an .npz file of arrays, got {type(error).__name__}: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
@@ -76,6 +74,8 @@ def _of_folder(path: Path, only: str | None) -> Iterator[tuple[str, Any]]:
     files = sorted(file for file in path.iterdir() if file.suffix in (".npy", ".json"))
     if not files:
         raise ValueError(f"{path}: expected .npy files (one for each modality, and target.npy), got none")
+    _check_count(path, len(files))
+    check_size(path, sum(file.stat().st_size for file in files), sum(map(_stored, files)))
     for file in files:
         if only is not None and file.stem != only:
             continue
@@ -86,8 +86,21 @@ def _of_folder(path: Path, only: str | None) -> Iterator[tuple[str, Any]]:
                 yield file.stem, np.load(file, mmap_mode="c", allow_pickle=False)
             else:
                 yield file.stem, json.loads(file.read_text("utf-8"))
-        except (ValueError, OSError, EOFError, RecursionError) as error:
+        except (ValueError, OSError, EOFError, RecursionError, OverflowError) as error:
             raise ValueError(f"{file}: expected an array, got {type(error).__name__}: {error}") from None
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MOST_ARRAYS:
+        raise ValueError(f"{path}: expected at most {MOST_ARRAYS} arrays, got {count}")
+
+
+def _stored(file: Path) -> int:
+    """Bytes that a file takes on the disk; of one without holes its size."""
+    with file.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        whole = status.st_size == 0 or os.lseek(stream.fileno(), 0, os.SEEK_HOLE) == status.st_size
+    return status.st_size if whole else 512 * status.st_blocks
 
 
 def _check_header(name: str, stream: IO[bytes], size: int) -> None:
@@ -101,6 +114,8 @@ def _check_header(name: str, stream: IO[bytes], size: int) -> None:
         raise ValueError(f"{name}: no header of a plain array ({type(error).__name__})") from None
     if dtype.hasobject:
         raise ValueError(f"{name}: holds Python objects, which are not read (allow_pickle=False)")
+    if any(axis >= 2**63 for axis in shape):
+        raise ValueError(f"{name}: its header claims an axis longer than any array's")
     claimed, real = dtype.itemsize * math.prod(shape), size - stream.tell()
     if claimed > real or any(axis < 0 for axis in shape):
         raise ValueError(f"{name}: its header claims {claimed} bytes for {shape} {dtype}, the file has {real}")

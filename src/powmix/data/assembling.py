@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ ROWS, LENGTHS = ".rows", ".lengths"
 TEXT = "text"
 RAW_TEXT = (TEXT, "raw_text")
 WORDS = {"train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
+PADDED, MOST_PADDING = 2**27, 50
+"""How many times their own bytes sequences may take once padded to the longest, beyond so many bytes."""
+MOST_ORDINARY = 20
+"""Classes: floats of more values than these are a quantity."""
 KINDS: dict[int, Kind] = {2: "vector", 3: "sequence", 4: "image"}
 
 log = logging.getLogger("powmix")
@@ -93,6 +98,13 @@ def assemble(name: str, arrays: Mapping[str, Any], task: str = "auto", max_steps
         log.warning("%s: not used, since they are no modality of %d examples: %s", where, size, "; ".join(unused))
     if not features and texts is None:
         raise ValueError(f"{where}: no modality among {', '.join(arrays)}: expected an array of {size} examples")
+    if task == "auto" and _may_be_classes(arrays["target"]):
+        advice = "task=classification for classes"
+        log.warning("%s: target has whole numbers, kept as floats: read as regression; %s", where, advice)
+    for key, value in features.items():
+        if value.ndim == 4 and value.shape[3] in (1, 3) and value.shape[1] > 4:
+            told = f"{_shape(arrays[key])} is read as images of {value.shape[1]} channels: they are (N, C, H, W)"
+            log.warning("%s: %s %s", where, key, told)
     note = arrays.get("note")
     if note is not None:
         log.warning("%s: %s", where, note)
@@ -130,7 +142,8 @@ def modalities(where: str, arrays: Mapping[str, Any], size: int, max_steps: int 
             else:
                 texts = _strings(arrays[key])
         elif (found := _modality(f"{where}: {key}", arrays[key], size, max_steps)) is None:
-            unused.append(f"{key} {_shape(arrays[key])}")
+            advice = f", as a vector ({size}, 1)" if np.shape(arrays[key]) == (size,) else ""
+            unused.append(f"{key} {_shape(arrays[key])}{advice}")
         else:
             features[key] = found[0]
             if found[1] is not None:
@@ -193,7 +206,13 @@ def _padded(where: str, steps: Sequence[np.ndarray], max_steps: int | None) -> t
     if any(len(one) == 0 for one in steps):
         raise ValueError(f"{where}: {sum(len(one) == 0 for one in steps)} sequences are empty")
     lengths = [min(len(one), max_steps or len(one)) for one in steps]
-    out = np.zeros((len(steps), max(lengths), widths[0]), np.float32)
+    shape = (len(steps), max(lengths), widths[0])
+    if 4 * math.prod(shape) > max(PADDED, MOST_PADDING * 4 * sum(lengths) * widths[0]):
+        raise ValueError(
+            f"{where}: padded to the longest of {shape[1]} steps, where the mean has {sum(lengths) / len(steps):.0f}, "
+            f"they take {4 * math.prod(shape)} bytes: dataset.max_steps=N cuts the longest"
+        )
+    out = np.zeros(shape, np.float32)
     for row, (one, length) in enumerate(zip(steps, lengths)):
         out[row, :length] = one[:length]
     return _finite(where, out), torch.tensor(lengths)
@@ -217,6 +236,14 @@ def _strings(value: Any) -> list[str]:
     """As Unicode that can be written: bytes are UTF-8, and halves of characters become question marks."""
     texts = [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in value]
     return [one.encode("utf-8", "replace").decode() for one in texts]
+
+
+def _may_be_classes(target: Any) -> bool:
+    """Whether floats are a few whole numbers, each more than once, as class numbers are that NumPy made floats."""
+    array = np.asarray(target)
+    if array.ndim != 1 or array.dtype.kind != "f" or not np.isfinite(array).all() or (array != np.round(array)).any():
+        return False
+    return 1 < len(np.unique(array)) <= min(MOST_ORDINARY, len(array) // 2)
 
 
 def _shape(value: Any) -> str:

@@ -21,7 +21,16 @@ OF_DATASETS = ("dataset_dict.json", "dataset_info.json")
 """A folder that `save_to_disk` of Hugging Face datasets wrote has one of these files."""
 TABLES = (".csv", ".tsv", ".parquet")
 INSTALL = "pip install 'powmix[data]'"
-NUMBERED = re.compile(r"(.+)[._](\d+)")
+NUMBERED = re.compile(r"(.+)[._](\d{1,9})")
+MOST_COLUMNS = 10_000
+"""Of a table: each costs some 100 KB while it is read. Longer vectors come in lists or in arrays."""
+MOST_BYTES, MOST_TIMES, UNSUSPICIOUS = 2**36, 100, 2**26
+"""Bytes that a file may unpack to; how many times its own size, beyond so many: no features are that repetitive."""
+BYTES_OF = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+STRING = 64
+"""Bytes that Python takes for a short string."""
+NUMBER = 64
+"""The longest cell of a CSV file that may be a number."""
 AS_WRITTEN = ("id", "group", "split", "text", "raw_text")
 """Columns of a CSV file that stay strings where they look like numbers."""
 
@@ -57,13 +66,7 @@ def read_columns(path: Path, only: str | None = None) -> dict[str, Any]:
         return arrays_of(data, str(path), wanted)
     if path.suffix.lower() != ".parquet":
         return grouped(_of_csv(path, wanted))
-    library = _imported("pyarrow.parquet", path)
-    try:
-        names = [name for name in library.read_schema(path).names if wanted(name)]
-        table = library.read_table(path, columns=names)
-    except (OSError, sys.modules["pyarrow"].ArrowException) as error:
-        raise ValueError(f"{path}: expected a Parquet file, got {_line(error)}") from None
-    return grouped(_of_table(str(path), table, names))
+    return grouped(_of_parquet(path, wanted))
 
 
 def arrays_of(data: Any, where: str = "dataset", wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Any]:
@@ -140,6 +143,64 @@ def _of_table(where: str, table: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _of_parquet(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """The columns of a Parquet file; a value that is repeated a billion times is some bytes there."""
+    library = _imported("pyarrow.parquet", path)
+    stored = path.stat().st_size
+    try:
+        with library.ParquetFile(path, pre_buffer=False) as file:
+            names = [name for name in file.schema_arrow.names if wanted(name)]
+            _check_columns(path, len(names))
+            names = list(_of_table(str(path), file.schema_arrow.empty_table(), names))  # the types are told first
+            strings = [name for name in names if _is_string(f"{path}: {name}", file.schema_arrow.field(name).type)]
+            check_size(path, _parquet_size(file.metadata), stored)
+        table = library.read_table(path, columns=names, read_dictionary=strings, use_threads=False, pre_buffer=False)
+    except (OSError, sys.modules["pyarrow"].ArrowException) as error:
+        raise ValueError(f"{path}: expected a Parquet file, got {_line(error)}") from None
+    check_size(path, sum(_text_size(table.column(name)) for name in strings), stored)
+    return _of_table(str(path), table, names)
+
+
+def check_size(path: Path, unpacked: int, stored: int) -> None:
+    """Raises ValueError, before anything is unpacked, for more bytes than `stored` bytes of features may unpack to."""
+    most = min(MOST_BYTES, max(UNSUSPICIOUS, MOST_TIMES * stored))
+    if unpacked > most:
+        raise ValueError(f"{path}: expected at most {most} bytes of arrays, got {unpacked}; store them uncompressed")
+
+
+def _parquet_size(metadata: Any) -> int:
+    """Bytes that the values of all columns take in memory, but for the text in strings."""
+    chunks = [
+        metadata.row_group(group).column(place)
+        for group in range(metadata.num_row_groups)
+        for place in range(metadata.num_columns)
+    ]
+    return sum(chunk.num_values * BYTES_OF.get(chunk.physical_type, STRING) for chunk in chunks)
+
+
+def _text_size(column: Any) -> int:
+    """Bytes of all strings of a column, each as often as it stands there."""
+    import pyarrow.compute as compute
+
+    sizes = [compute.binary_length(one.dictionary).take(one.indices) for one in column.chunks]
+    return sum(compute.sum(size).as_py() or 0 for size in sizes)
+
+
+def _is_string(where: str, kind: Any) -> bool:
+    """Whether a column is of strings, each kept once (as a dictionary) or not."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.BaseExtensionType) and not pa.types.is_nested(kind.storage_type):
+        raise ValueError(f"{where}: expected numbers, strings or lists, got {kind}")
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _check_columns(path: Path, count: int) -> None:
+    if count > MOST_COLUMNS:
+        raise ValueError(f"{path}: expected at most {MOST_COLUMNS} columns, got {count}")
+
+
 def _plain(where: str, array: Any) -> Any:
     """An Arrow array as numbers (N, ...), or a list of N arrays or strings; None for other types."""
     import pyarrow as pa
@@ -167,8 +228,8 @@ def _plain(where: str, array: Any) -> Any:
     if not isinstance(inner, np.ndarray):
         raise ValueError(f"{where}: expected lists of numbers of one length, got {kind} with other content")
     lengths_N = compute.list_value_length(array).to_numpy(zero_copy_only=False)
-    if len(lengths_N) and (lengths_N == lengths_N[0]).all():
-        return inner.reshape(len(lengths_N), int(lengths_N[0]), *inner.shape[1:])
+    if (lengths_N == lengths_N[:1]).all():
+        return inner.reshape(len(lengths_N), int(lengths_N[0]) if len(lengths_N) else 0, *inner.shape[1:])
     return np.split(inner, lengths_N.cumsum()[:-1])
 
 
@@ -187,6 +248,7 @@ def _of_csv(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
             header, rows = next(lines, []), [row for row in lines if row]
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise ValueError(f"{path}: expected a table with a line of names, got {_line(error)}") from None
+    _check_columns(path, len(header))
     wrong = next((number for number, row in enumerate(rows, 1) if len(row) != len(header)), None)
     if wrong or len(set(header)) < len(header):
         problem = f"row {wrong} has {len(rows[wrong - 1])}" if wrong else "one name stands there twice"
@@ -199,11 +261,12 @@ def _of_csv(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
 
 
 def _typed(column: tuple[str, ...]) -> Any:
-    for kind in (np.int64, np.float64):
-        try:
-            return np.array(column).astype(kind)
-        except (ValueError, OverflowError):
-            continue
+    if max(map(len, column), default=0) <= NUMBER:
+        for made, kind in ((int, np.int64), (float, np.float64)):
+            try:
+                return np.fromiter(map(made, column), kind, len(column))
+            except (ValueError, OverflowError):
+                continue
     return list(column)
 
 

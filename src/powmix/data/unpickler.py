@@ -32,8 +32,8 @@ from powmix.data.sources import KEYS, SPLITS
 
 __all__ = ["FeatureFileError", "read"]
 
-MOST_OPCODES = 700_000
-"""Four times as many as MOSEI's file has: under two seconds of one core and some 200 MB at worst."""
+MOST_OPCODES = 500_000
+"""Three times as many as MOSEI's file has: under two seconds of one core and some 200 MB at worst."""
 UNREAD = 2**20
 """From so many bytes on, those of an array are not read with the opcodes around them."""
 OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}

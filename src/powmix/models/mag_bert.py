@@ -16,6 +16,7 @@ from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.bert import BERT, TextEncoder
 from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import first_valid_first
+from powmix.models.sequences import refuse_other_kinds
 
 OUTPUT_DROPOUT = 0.1
 """Before the output layer: the rate of BERT itself, as published."""
@@ -41,6 +42,7 @@ class MagBert(FusionModel):
         mask_padding: bool = False,
     ):
         super().__init__()
+        refuse_other_kinds("mag_bert", inputs)
         self.mask_padding = mask_padding
         self.aligned = {name for name in ("audio", "vision") if inputs.steps[name] == inputs.steps["text"]}
         self.text = TextEncoder(inputs, **text, pooler=True)

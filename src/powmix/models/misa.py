@@ -20,6 +20,7 @@ from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.bert import BERT, TextEncoder
 from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import LSTM, first_valid_first, select_step
+from powmix.models.sequences import refuse_other_kinds
 from powmix.models.transformer import TransformerLayer
 
 ORDER = ("text", "vision", "audio")
@@ -54,6 +55,7 @@ class MISA(FusionModel):
         configured_decay: bool = False,
     ):
         super().__init__()
+        refuse_other_kinds("misa", inputs)
         self.own_lengths, self.configured_decay, self.dropout = own_lengths, configured_decay, dropout
         self.loss_weights = {"difference": diff_weight, "similarity": sim_weight, "reconstruction": recon_weight}
         self.text = TextEncoder(inputs, **text)

@@ -23,13 +23,14 @@ class Places:
     """Where the steps of a batch's sequences stand: each sequence whole, in one of R lines of S places.
 
     owner (R, S): whose step stands there, -1: nobody's. number (R, S): which of the owner's steps, from 0. lengths: of
-    the sequences (B,). first (B,): where in (R * S) each begins.
+    the sequences (B,). first (B,): where in (R * S) each begins. most: sequences in the fullest line.
     """
 
     owner_RS: Tensor
     number_RS: Tensor
     lengths_B: Tensor
     first_B: Tensor
+    most: int
 
     def fill(self, x_TW: Tensor, start_B: Tensor) -> Tensor:
         """The lines (R, S, W) of steps (T, W), of which sequence b's begin at start_B[b]; nobody's hold any numbers."""
@@ -51,11 +52,10 @@ class Places:
         line_B = self.first_B // self.owner_RS.shape[1]
         begins_RS = (self.number_RS == 0) & (self.owner_RS >= 0)
         slot_B = begins_RS.cumsum(1).flatten()[self.first_B] - 1
-        width = int(slot_B.max()) + 1
-        owner_RS = torch.full((len(self.owner_RS), width), -1, device=line_B.device)
+        owner_RS = torch.full((len(self.owner_RS), self.most), -1, device=line_B.device)
         owner_RS[line_B, slot_B] = torch.arange(len(line_B), device=line_B.device)
         number_RS = (self.lengths_B - 1)[owner_RS.clamp(min=0)]
-        return Places(owner_RS, number_RS, self.lengths_B, line_B * width + slot_B)
+        return Places(owner_RS, number_RS, self.lengths_B, line_B * self.most + slot_B, self.most)
 
 
 def in_lines(lengths: Sequence[Tensor]) -> list[Places]:
@@ -122,4 +122,7 @@ def _place(line_B: np.ndarray, start_B: np.ndarray, length_B: np.ndarray, size: 
     owner_RS, number_RS = np.full((line_B.max() + 1, size), -1), np.zeros((line_B.max() + 1, size), int)
     owner_RS.flat[first_B[example_T] + number_T] = example_T
     number_RS.flat[first_B[example_T] + number_T] = number_T
-    return Places(*(torch.from_numpy(part).to(device) for part in (owner_RS, number_RS, length_B, first_B)))
+    owner, number, lengths, first = (
+        torch.from_numpy(part).to(device) for part in (owner_RS, number_RS, length_B, first_B)
+    )
+    return Places(owner, number, lengths, first, int(np.bincount(line_B).max()))

@@ -19,6 +19,7 @@ from powmix.models.base import Encoded, FusionModel, Inputs
 from powmix.models.bert import BERT, TextEncoder
 from powmix.models.dropout import Noise, dropout
 from powmix.models.recurrent import LSTM
+from powmix.models.sequences import refuse_other_kinds
 from powmix.models.ulgm import ULGM
 
 UNIMODAL = ("text", "audio", "vision")
@@ -64,6 +65,7 @@ class SelfMM(FusionModel):
         decay_without_gradient: bool = True,
     ):
         super().__init__()
+        refuse_other_kinds("self_mm", inputs)
         self.unimodal, self.decay_without_gradient = unimodal, decay_without_gradient
         self.text = TextEncoder(inputs, **text)
         self.audio = SequenceEncoder(inputs.dims["audio"], audio_hidden_size, audio_out, audio_lstm_dropout)

@@ -35,6 +35,15 @@ def sequential(model: str, inputs: Inputs) -> tuple[str, ...]:
     return names
 
 
+def refuse_other_kinds(model: str, inputs: Inputs) -> None:
+    """ValueError where audio or vision, which a model with a text encoder reads step by step, is no sequence."""
+    others = [
+        f"{name} is of kind {inputs.kind(name)}" for name in ("audio", "vision") if inputs.kind(name) != "sequence"
+    ]
+    if others:
+        raise ValueError(f"model {model} reads sequences (N, L, D), {', '.join(others)}: {ADVICE}")
+
+
 @dataclass(frozen=True)
 class Steps:
     """A batch of sequences x (R, S, E). places: whose steps these are; None: a row is an example, all of it valid."""

@@ -65,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace, command: str) -> None:
     from powmix.report import claims, published
+    from powmix.report.building import build
     from powmix.report.comparison import compare
     from powmix.report.figures import entries as listed
-    from powmix.report.table import build
     from powmix.report.verdict import looks
     from powmix.runs import collection
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from powmix.report import analyses, atlas, formats, terminal, variance
+from powmix.report.building import build
 from powmix.report.claims import Checked
 from powmix.report.paper_tables import needs, paper_tables
 from powmix.report.published import Published
-from powmix.report.table import Table, build
+from powmix.report.table import Table
 from powmix.report.verdict import SEQUENTIAL, looks, summaries
 from powmix.runs import collection
 from powmix.runs.collection import Collection, Failure

@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from powmix.report import labels
-from powmix.runs.records import FINISHED, Record
+from powmix.runs.records import Record
+from powmix.runs.seed_records import FINISHED
 
 FOLD = "dataset.fold"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from powmix.metrics.columns import columns
 from powmix.report.folds import named, parts
 from powmix.report.table import Row
-from powmix.runs.records import Record, SeedResult
+from powmix.runs.records import Record
+from powmix.runs.seed_records import SeedResult
 
 FALLBACKS = {
     "mixed_rate": "mixed batches",

@@ -7,7 +7,8 @@ from pathlib import Path
 from powmix.mistakes import nearest
 from powmix.runs.files import read_json
 from powmix.runs.identity import SCHEMA
-from powmix.runs.records import FINISHED, Record, damaged_seeds, read_analysis, read_jobs, read_record
+from powmix.runs.records import Record, read_analysis, read_jobs, read_record
+from powmix.runs.seed_records import FINISHED, damaged_seeds
 
 MAX_DEPTH = 6
 

@@ -1,13 +1,11 @@
-"""What runs and sweeps leave as records, written and read here and nowhere else.
+"""What runs and sweeps leave as records, written and read here (of one seed: in seed_records.py) and nowhere else.
 
-seed_*/result.json: one seed. result.json: a variant, all its seeds, with config.yaml beside it. job.json: one job of a
-sweep. sweep.json: a sweep and its jobs. analysis/NAME.json: what an analysis measured.
+result.json: a variant, all its seeds, with config.yaml beside it. job.json: one job of a sweep. sweep.json: a sweep and
+its jobs. analysis/NAME.json: what an analysis measured.
 """
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,126 +15,19 @@ from typing import Any
 import yaml
 
 from powmix.metrics.registry import declare
-from powmix.runs.files import SeedFolder, file_sha256, read_columns, read_json, replacing, write_json
+from powmix.runs.files import SeedFolder, read_json, replacing, write_json
 from powmix.runs.identity import SCHEMA, short_name
+from powmix.runs.seed_records import FINISHED, SEED_KEYS, SeedResult, finished_seed, is_finite, is_seed
 
-log = logging.getLogger("powmix")
-
-FINISHED = "finished"
-SEED_KEYS = ("seed", "best_epoch", "epochs", "seconds", "validation", "test", "mixing", "folder")
-
-
-# --- one seed ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SeedResult:
-    """One run: one training with one seed. Metrics are unrounded fractions."""
-
-    seed: int
-    test: Mapping[str, float]
-    validation: Mapping[str, float]
-    mixing: Mapping[str, float]
-    best_epoch: int | None
-    epochs: int | None
-    seconds: float | None
-    folder: Path
-
-    def history(self) -> dict[str, list[float]]:
-        """Columns of history.csv (empty where the file is absent); an unreadable cell is NaN."""
-        return read_columns(SeedFolder(self.folder).history)
-
-    def targets(self) -> list[float]:
-        """The test labels that predictions.csv carries, of classes their numbers; empty for multilabel or no file."""
-        return read_columns(SeedFolder(self.folder).predictions).get("target", [])
-
-
-def write_seed(folder: SeedFolder, status: str, record: Mapping[str, Any], **more: Any) -> None:
-    """A seed's result.json; of a finished one with size and SHA-256 of every file it leaves."""
-    files = {}
-    if status == FINISHED:
-        files = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in folder.outcome}
-    write_json(folder.result, {"schema": SCHEMA, "status": status, **record, "files": files, **more})
-
-
-def finished_seed(folder: Path, seed: int) -> dict[str, Any] | None:
-    """The record of a seed that was trained to its end in `folder`, else None.
-
-    A result that is damaged, or whose files are, is told in a warning and not believed.
-    """
-    place = SeedFolder(folder)
-    content = read_json(place.result)
-    if content is None or content.get("status") != FINISHED or content.get("seed") != seed:
-        return None
-    if found := damage(place, content):
-        log.warning("seed %d: %s: it is trained again", seed, found)
-        return None
-    return {key: content[key] for key in SEED_KEYS}
-
-
-def all_seeds(folder: Path, own: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The records of every finished seed in a variant's folder, by number; `own` are at hand already.
-
-    None is taken that is damaged, or that was measured in other metrics than `own` (of plugins that are not there now).
-    """
-    found = {record["seed"]: record for record in own}
-    for place in map(SeedFolder, folder.glob("seed_*")):
-        content = read_json(place.result)
-        if content is None or content.get("status") != FINISHED or damage(place, content):
-            continue
-        if content["test"].keys() == own[0]["test"].keys():
-            found.setdefault(content["seed"], {key: content[key] for key in SEED_KEYS})
-    return [record for _, record in sorted(found.items())]
-
-
-def damage(folder: SeedFolder, content: Mapping[str, Any]) -> str | None:
-    """What is wrong with a finished seed on disk, in words, or None.
-
-    Small files are hashed; weights are compared by size only, and hashed by who loads them (`check_weights`).
-    """
-    if not _is_seed(content) or content.get("schema") != SCHEMA or not isinstance(content.get("files"), Mapping):
-        return f"{folder.result} is not a result that powmix wrote"
-    for path in folder.outcome:
-        known = content["files"].get(path.name)
-        if not path.is_file():
-            return f"{path} is missing"
-        if not isinstance(known, Mapping) or path.stat().st_size != known.get("bytes"):
-            return f"{path} is not as long as it was written"
-        if path != folder.weights and file_sha256(path) != known.get("sha256"):
-            return f"{path} has changed since it was written"
-    return None
-
-
-def check_weights(folder: SeedFolder) -> None:
-    """ValueError where a finished seed's weights are missing or are not those that were written."""
-    if not folder.weights.is_file():
-        raise ValueError(f"{folder.weights} is missing: the run's command trains the seed again")
-    known = (read_json(folder.result) or {}).get("files", {}).get(folder.weights.name, {})
-    if file_sha256(folder.weights) != known.get("sha256"):
-        raise ValueError(f"{folder.weights} has changed since it was written: train the seed again")
-
-
-def _is_seed(entry: Mapping[str, Any]) -> bool:
-    """Whether a seed's entry has the types that training gives it, and no metric is missing."""
-    return (
-        set(SEED_KEYS) <= entry.keys()
-        and all(type(entry[key]) is int for key in ("seed", "best_epoch", "epochs"))
-        and is_finite(entry["seconds"])
-        and _are_numbers(entry["validation"])
-        and _are_numbers(entry["test"])
-        and entry["validation"].keys() == entry["test"].keys()
-        and isinstance(entry["mixing"], Mapping)
-    )
-
-
-def _are_numbers(metrics: Any) -> bool:
-    return isinstance(metrics, Mapping) and bool(metrics) and all(map(is_finite, metrics.values()))
-
-
-def is_finite(value: Any) -> bool:
-    """A number that is neither NaN nor infinite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
+TYPES: Mapping[type, tuple[str, ...]] = {
+    str: ("status", "signature", "command", "error", "note", "objective_metric", "sweep"),
+    list: ("seeds", "overrides", "sweeps"),
+    dict: ("provenance", "variant"),
+}
+"""What stands under the keys of a variant's result.json, where they are there and not null."""
+TEXTS = ("overrides", "sweeps")
+SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""YAML's safe loader, libyaml's where it is there: a seventh of the time."""
 
 # --- a variant --------------------------------------------------------------------------------------------------------
 
@@ -207,7 +98,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 def read_config(folder: Path) -> dict[str, Any] | None:
     """config.yaml as nested plain values; None where it is absent or unreadable."""
     try:
-        loaded = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        loaded = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), SAFE)
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
         return None
     return loaded if isinstance(loaded, dict) else None
@@ -215,7 +106,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 def sweeps_of(before: Mapping[str, Any], now: str | None) -> list[str]:
     """Every sweep that a run has been part of, the present one last. before: its result so far."""
-    known = [*before.get("sweeps", []), before.get("sweep"), now]
+    known = [*(before.get("sweeps") or []), before.get("sweep"), now]
     return list(dict.fromkeys(name for name in known if name))
 
 
@@ -225,9 +116,9 @@ def finished_variant(folder: Path, seeds: Sequence[int], **told: Any) -> dict[st
     told: what this command says of the run (`sweep`, `command`, ...); where that is new, it is written down.
     """
     result = read_json(folder / "result.json") or {}
-    if result.get("schema") != SCHEMA or result.get("status") != FINISHED:
+    if result.get("schema") != SCHEMA or result.get("status") != FINISHED or _spoilt(result):
         return None
-    if [one.get("seed") for one in result.get("seeds", ())] != list(seeds):
+    if [one.get("seed") for one in result.get("seeds") or ()] != list(seeds):
         return None
     if any(finished_seed(folder / f"seed_{seed}", seed) is None for seed in seeds):
         return None
@@ -269,6 +160,8 @@ def read_record(folder: Path) -> Record:
     variant = content.get("variant")
     if not isinstance(variant, dict):
         raise ValueError("result.json has no `variant`")
+    if spoilt := _spoilt(content):
+        raise ValueError(f"result.json: `{spoilt}` is not what powmix writes there")
     declare(content.get("metrics"))
     return Record(
         folder=folder,
@@ -290,26 +183,27 @@ def read_record(folder: Path) -> Record:
     )
 
 
+def _spoilt(result: Mapping[str, Any]) -> str | None:
+    """The key of a variant's result that holds something of another type than is written there, or None."""
+    for kind, keys in TYPES.items():
+        for key in keys:
+            if not isinstance(result.get(key), kind | None):
+                return key
+    if not all(isinstance(one, Mapping) for one in result.get("seeds") or ()):
+        return "seeds"
+    if not all(isinstance(one, str) for key in TEXTS for one in result.get(key) or ()):
+        return " or ".join(TEXTS)
+    return None
+
+
 def _finished_seeds(folder: Path, listed: Sequence[Any]) -> Iterator[SeedResult]:
     """Seeds that the variant's result lists, and those finished since it was last written, by number."""
     places = [path.parent for path in folder.glob("seed_*/result.json")]
     finished = [read_json(SeedFolder(place).result) or {} for place in places]
     entries = [*(one for one in finished if one.get("status") == FINISHED and one.get("schema") == SCHEMA), *listed]
-    seeds = {entry["seed"]: entry for entry in entries if isinstance(entry, Mapping) and _is_seed(entry)}
+    seeds = {entry["seed"]: entry for entry in entries if isinstance(entry, Mapping) and is_seed(entry)}
     for _, entry in sorted(seeds.items()):
         yield SeedResult(**{k: entry[k] for k in SEED_KEYS if k != "folder"}, folder=folder / str(entry["folder"]))
-
-
-def damaged_seeds(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Finished seeds of a run's folder that are damaged: the seed's folder, and what is wrong with it."""
-    for place in map(SeedFolder, sorted(folder.glob("seed_*"))):
-        if not place.result.is_file():
-            continue
-        content = read_json(place.result)
-        if content is None:
-            yield place.path, f"{place.result.name} is not valid JSON"
-        elif content.get("status") == FINISHED and (found := damage(place, content)):
-            yield place.path, found
 
 
 def read_analysis(path: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,10 @@ class Application:
         """Where the options name no direction: minimize or maximize."""
         return "minimize"
 
+    def metric(self, config: Any) -> str | None:
+        """What the objective is called where the study is shown (optuna-dashboard); None: nothing."""
+        return None
+
     def command(self) -> list[str]:
         """The words that start the application, without overrides."""
         module = sys.modules["__main__"].__spec__

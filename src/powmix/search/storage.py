@@ -1,10 +1,9 @@
-"""Where a study lives and how it is reached: a journal file, SQLite or a database server; one process at a time.
+"""Where a study lives and how it is reached: a journal file, SQLite or a database server.
 
 Storages go away for a while (a server restarts, a disk is full). Whoever reads or writes a study does it through
 `patiently`, so that such a moment ends neither a search nor a trial.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -16,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import filelock
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+
+from powmix.search.locks import MendingLock, held, lock_of, server_lock
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,9 +30,7 @@ SERVERS = ("postgresql", "mysql")
 ALLOWED = "a journal file, sqlite:///FILE, postgresql://... or mysql://..."
 DRIVERS = ("psycopg2", "psycopg", "pymysql", "mysqldb")
 PATIENCE = 120.0
-WAIT = 10.0
 _opened: dict[tuple[int, str], BaseStorage] = {}
-_locks: dict[tuple[int, str], filelock.SoftFileLease] = {}
 
 
 class StorageAway(RuntimeError):
@@ -143,30 +141,13 @@ def exclusive(url: str, study_name: str) -> Iterator[None]:
     """One process at a time inside the block, among all that share the study."""
     path = _file(url)
     if path is not None:
-        with _held(_lock_of(path)):
+        with held(lock_of(path)):
             yield
         return
     storage = open_storage(url)
     assert isinstance(storage, RDBStorage)
     with storage.engine.connect() as connection:
-        yield from _server_lock(connection, storage.engine.dialect.name, study_name)
-
-
-class MendingLock:
-    """The journal's lock; taking it cuts off a last line that a killed writer left unfinished."""
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-
-    def acquire(self) -> bool:
-        _acquire(_lock_of(self._path))
-        if self._path.exists():
-            with open(self._path, "r+b") as file:
-                file.truncate(_end_of_last_line(file))
-        return True
-
-    def release(self) -> None:
-        _lock_of(self._path).release()
+        yield from server_lock(connection, storage.engine.dialect.name, study_name)
 
 
 def _create(url: str) -> BaseStorage:
@@ -176,7 +157,7 @@ def _create(url: str) -> BaseStorage:
     if "://" not in url:
         return JournalStorage(JournalFileBackend(url, lock_obj=cast(Any, MendingLock(url))))
     if path is not None:
-        with _held(_lock_of(path)):
+        with held(lock_of(path)):
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     from sqlalchemy.engine import make_url
 
@@ -203,99 +184,8 @@ def _is_journal(path: Path) -> bool:
         return False
 
 
-def _lock_of(path: Path) -> filelock.SoftFileLease:
-    """The file's lock, one for all threads of a process: a marker file, which every shared disk has.
-
-    filelock takes over the marker of a process that is dead on this machine at once, and one of another machine
-    after a minute without a sign of life.
-    """
-    key = (os.getpid(), str(path))
-    if key not in _locks:
-        _locks[key] = filelock.SoftFileLease(f"{path}.lock", lease_duration=60, thread_local=False)
-    return _locks[key]
-
-
-@contextmanager
-def _held(lock: filelock.SoftFileLease) -> Iterator[None]:
-    _acquire(lock)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _acquire(lock: filelock.SoftFileLease) -> None:
-    marker = Path(lock.lock_file)
-    said, empty = False, None
-    while True:
-        try:
-            lock.acquire(timeout=WAIT, poll_interval=0.01)
-            return
-        except filelock.Timeout:
-            if not said:
-                log.warning(f"waiting for {marker}")
-                said = True
-        # A process killed between creating its marker and writing its name into it: filelock would wait for ever.
-        before, empty = empty, _empty(marker)
-        if empty is not None and empty == before:
-            marker.unlink(missing_ok=True)
-
-
-def _empty(marker: Path) -> tuple[int, int] | None:
-    """Which file an empty marker is; None for one that names its owner, or none."""
-    try:
-        stat = marker.stat()
-    except FileNotFoundError:
-        return None
-    return (stat.st_ino, stat.st_ctime_ns) if stat.st_size == 0 else None
-
-
-def _server_lock(connection, dialect: str, study_name: str) -> Iterator[None]:
-    """The database server's own lock, one for each study; it ends with the connection when the process dies."""
-    from sqlalchemy import text
-    from sqlalchemy.exc import OperationalError
-
-    number = int.from_bytes(hashlib.sha256(study_name.encode()).digest()[:8], "big", signed=True)
-    said = False
-
-    def taken() -> bool:
-        if dialect == "mysql":
-            return connection.execute(text(f"SELECT GET_LOCK('powmix{number}', {WAIT})")).scalar() == 1
-        try:
-            connection.execute(text(f"SET LOCAL lock_timeout = {int(1000 * WAIT)}"))
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({number})"))
-            return True
-        except OperationalError as error:
-            if getattr(error.orig, "pgcode", getattr(error.orig, "sqlstate", None)) != "55P03":  # lock_not_available
-                raise
-            connection.rollback()
-            return False
-
-    while not taken():
-        if not said:
-            log.warning(f"waiting for the lock of study {study_name}")
-            said = True
-    try:
-        yield
-    finally:
-        if dialect == "mysql":
-            connection.execute(text(f"SELECT RELEASE_LOCK('powmix{number}')"))
-        connection.rollback()
-
-
 def reason(error: Exception) -> str:
     """The first line of what the server or the disk said, without any URL's login."""
     told = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
     line = str(told).strip().partition("\n")[0]
     return re.sub(r"\S+://\S+", lambda found: shown(found.group()), line) or type(told).__name__
-
-
-def _end_of_last_line(file) -> int:
-    end = file.seek(0, os.SEEK_END)
-    if end == 0:
-        return 0
-    file.seek(end - 1)
-    if file.read(1) == b"\n":
-        return end
-    file.seek(0)
-    return file.read().rfind(b"\n") + 1

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, flag_override
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import Trial
 
 from powmix.command.gpus import list_gpus, n_slots, slot
@@ -154,6 +156,9 @@ class StudySweep(Sweeper):
             self._refuse_other_search(study)
             study.set_user_attr(SPACE, self._described())
             study.set_user_attr(PRUNER, self.pruner_options)
+            if name := self.application.metric(self.config):
+                with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
+                    study.set_metric_names([name])
             if SEED not in study.user_attrs:
                 given = self.sampler_options.get("seed")
                 study.set_user_attr(SEED, time.time_ns() % 2**31 if given is None else given)

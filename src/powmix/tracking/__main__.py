@@ -19,7 +19,8 @@ from powmix.mistakes import Parser, refuse, unknown
 from powmix.places import CONF
 from powmix.runs import collection
 from powmix.runs.files import SeedFolder, read_json
-from powmix.runs.records import Record, finished_seed, read_jobs
+from powmix.runs.records import Record, read_jobs
+from powmix.runs.seed_records import finished_seed
 from powmix.tracking import TRACKERS, Told, tell_of_sweep, trackers
 
 log = logging.getLogger("powmix")

@@ -7,8 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from powmix.report.building import build
 from powmix.report.figures import forest, style
-from powmix.report.table import Row, Table, build
+from powmix.report.table import Row, Table
 from powmix.report.verdict import judge, region, summaries
 from powmix.runs import collection
 from powmix.runs.files import read_json

@@ -12,7 +12,8 @@ from powmix.metrics.columns import metric
 from powmix.metrics.statistics import summarise
 from powmix.runs import collection
 from powmix.runs.files import replacing
-from powmix.runs.records import FINISHED, Record, read_jobs
+from powmix.runs.records import Record, read_jobs
+from powmix.runs.seed_records import FINISHED
 
 PRUNED = "pruned"
 SHOWN = 20

@@ -27,6 +27,11 @@ class AgentTrial:
     values: Mapping[str, Any]
 
 
+def is_agents(environment: Mapping[str, str]) -> bool:
+    """Whether `wandb agent` has started the process of this environment, as one trial of its sweep."""
+    return bool(environment.get("WANDB_SWEEP_ID") and environment.get("WANDB_RUN_ID"))
+
+
 @cache
 def agent_trial() -> AgentTrial | None:
     """The trial of the agent that started this process, or None.

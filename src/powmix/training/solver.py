@@ -24,7 +24,7 @@ from powmix.metrics.losses import LOSSES
 from powmix.mixing import Mixed, Mixer
 from powmix.models import Encoded, FusionModel, Noise, inputs_of
 from powmix.runs.files import SeedFolder, write_history, write_predictions
-from powmix.runs.records import finished_seed, write_seed
+from powmix.runs.seed_records import finished_seed, write_seed
 from powmix.training import checkpoint
 from powmix.training.batches import evaluation_batches, training_batches
 from powmix.training.interruption import sigterm_as_interrupt

@@ -11,7 +11,8 @@ from powmix.data.registry import TITLES as DATASETS
 from powmix.mixing.registry import TITLES as MIXERS
 from powmix.models.registry import TITLES as MODELS
 from powmix.report import formats
-from powmix.report.table import Table, build
+from powmix.report.building import build
+from powmix.report.table import Table
 from powmix.report.verdict import summaries
 from powmix.runs.collection import is_run
 from powmix.runs.records import Record, read_record

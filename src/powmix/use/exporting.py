@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,21 +36,15 @@ def parser() -> Parser:
     made.add_argument("folder", type=Path, metavar="FOLDER", help="where to write; new, or empty")
     made.add_argument("--seed", type=int, metavar="S", help="default: of several the one best on validation")
     made.add_argument("--force", action="store_true", help="write over what was exported to FOLDER before")
-    made.add_argument(
-        "--plugins",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="the model's own code, where it has moved; may be repeated",
-    )
+    made.add_plugins()
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _print_warning
+        with command.saying_warnings():
             written = export(options.run, options.folder, options.seed, options.plugins, options.force)
     except (ValueError, OSError) as error:
         print(f"powmix-export: {error}", file=sys.stderr)
@@ -154,10 +147,6 @@ def _provenance(record: Record) -> dict[str, Any]:
     dataset = record.provenance.get("dataset", {})
     told = {key: record.provenance.get(key) for key in ("git", "versions", "created")}
     return {**told, "dataset": {key: dataset.get(key) for key in ("name", "digest", "sizes")}}
-
-
-def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"powmix-export: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

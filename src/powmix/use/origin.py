@@ -17,7 +17,8 @@ from powmix.mistakes import is_count, nearest
 from powmix.models.registry import MODELS
 from powmix.runs.files import SeedFolder, read_json
 from powmix.runs.identity import DEFAULT_SEED, SCHEMA
-from powmix.runs.records import Record, check_weights, read_record
+from powmix.runs.records import Record, read_record
+from powmix.runs.seed_records import check_weights
 from powmix.training.checkpoint import notes_of
 from powmix.training.preparation import Preparation
 

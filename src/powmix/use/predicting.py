@@ -55,22 +55,16 @@ def parser() -> Parser:
         help="of a file that has splits, which part (default: test)",
     )
     made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:k (default: auto)")
-    made.add_argument(
-        "--plugins",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="the model's own code, where it has moved; may be repeated",
-    )
+    made.add_plugins()
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
     logging.basicConfig(format="powmix-predict: %(message)s", level=logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _print_warning
+        with command.saying_warnings():
             _predict(options)
     except (ValueError, OSError) as error:
         print(f"powmix-predict: {error}", file=sys.stderr)
@@ -241,10 +235,6 @@ def _write(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         write(stream)
-
-
-def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"powmix-predict: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":
