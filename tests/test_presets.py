@@ -3,6 +3,7 @@
 import re
 import shlex
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -151,3 +152,12 @@ def test_a_baseline_stands_once_beside_each_model_and_keeps_what_is_not_the_mixe
         ["model=tfn", "seeds=2", "mixer=none"],
         ["model=mult", "seeds=2", "mixer=none"],
     ]
+
+
+def test_before_a_sweep_one_job_of_each_choice_of_groups_is_composed_whatever_its_values():
+    sweeper = ComparisonSweeper(None, None, [])
+    loader = SimpleNamespace(get_group_options=lambda key: ["none", "powmix"] if key == "mixer" else [])
+    sweeper.hydra_context = SimpleNamespace(config_loader=loader)
+    values = [["mixer=powmix", f"mixer.p_mix={value}", "seeds=2"] for value in (0.1, 0.2, 0.3)]
+    jobs = [["mixer=none", "seeds=2"], *values, ["mixer=none", "mixer.p_mix=0.1", "seeds=2"]]
+    assert sweeper._kinds(jobs) == [jobs[0], jobs[1], jobs[4]]
