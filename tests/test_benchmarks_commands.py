@@ -51,6 +51,7 @@ def test_the_file_of_moseis_size_is_what_pickle_would_have_written(tmp_path):
             assert (read[name].features[modality][:] == array).all()
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_share_is_told_beside_that_of_the_first(printed, monkeypatch, tmp_path):
     monkeypatch.setenv("POWMIX_CACHE", "another")
     monkeypatch.setattr(scale, "apart", lambda work, *given: work(*given))

@@ -42,6 +42,7 @@ def test_what_fails_is_recorded_and_the_parts_after_it_run(session, tmp_path):
     assert "no such kernel" in (tmp_path / "out" / "first.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_part_that_takes_longer_than_its_share_is_ended_with_what_it_told(session):
     slow = Part("slow", 1, (Command("hangs"), Command("tells")))
     code, parts = session(slow, Part("rest", 99, (Command("tells"),)), minutes=10)

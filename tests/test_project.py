@@ -48,6 +48,7 @@ def test_tab_completes_options_and_keys(tmp_path):
     assert completed("powmix -m sweeps=fig") == {f"sweeps=figure{n}" for n in range(3, 9)}
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_lists_its_trial_as_given_back(tmp_path):
     long = ["trainer.max_epochs=2000", "trainer.early_stop=2000", "trainer.device=cpu", "seeds=1"]
     process = powmix_in(tmp_path, "-m", "sweeps=p_mix", "dataset=synthetic", "model=lf_dnn", *long)

@@ -41,6 +41,7 @@ def test_on_the_papers_own_numbers_its_counts_come_out(tmp_path):
     assert found["table3-dynamic"].ours.startswith("9 of 9 won") and found["table3-dynamic"].verdict == "reproduced"
 
 
+@pytest.mark.slow
 def test_a_count_of_cells_is_undecided_on_fewer_than_five_seeds(tmp_path):
     few = list(SEEDS)[:3]
     for table in published.load():

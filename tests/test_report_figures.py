@@ -195,6 +195,7 @@ def test_a_variant_has_one_look_everywhere_and_short_names_are_explained(many):
     assert "PowMix 5" in ticks and "Modality dropout" in ticks
 
 
+@pytest.mark.slow
 def test_sixty_variants_are_drawn_without_a_warning_in_their_own_metrics(many, recwarn, tmp_path):
     for entry in entries.choose(["comparison", "4", "p_mix", "training"]):
         figure = entry.draw(many)

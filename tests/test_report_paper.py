@@ -64,6 +64,7 @@ def test_every_cell_is_the_papers(shared):
         assert sum(len(row.text) for row in ours[name]) == n_cells
 
 
+@pytest.mark.slow
 def test_the_paper_option_prints_every_published_digit_in_every_format(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "150")
     write_tables(tmp_path)

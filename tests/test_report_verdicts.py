@@ -126,6 +126,7 @@ def test_the_region_follows_the_metric_and_the_range_of_the_labels(tmp_path, key
     assert kind == "same" and f"No difference larger than {shown} " in sentence
 
 
+@pytest.mark.slow
 def test_the_region_can_be_asked_for_in_the_tables_units(tmp_path, capsys):
     fabricate.write_run(tmp_path, "none", {s: 0.9 for s in SEEDS})
     fabricate.write_run(tmp_path, "powmix", {s: 0.9 + 0.05 * (-1) ** s + 0.01 for s in SEEDS})

@@ -44,6 +44,7 @@ def jobs_begun(folder: Path) -> dict[int, int]:
     return {int(path.parts[-3]): path.stat().st_mtime_ns for path in written}
 
 
+@pytest.mark.slow
 def test_a_killed_search_continues_by_the_same_command_to_its_exact_total_and_prunes(tmp_path):
     command = [*SEARCH, "seconds=0.02", "hydra.sweeper.n_trials=10"]
     process = start(tmp_path, *command)

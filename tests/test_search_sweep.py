@@ -136,6 +136,7 @@ def test_a_changed_search_is_refused_with_the_difference(tmp_path):
     assert "warm_start.first: was absent, now ['x=0.5']" in text
 
 
+@pytest.mark.slow
 def test_a_search_says_whether_not_mixing_was_beaten_also_after_a_kill_and_with_several_processes(tmp_path):
     command = ["hydra.sweeper.n_trials=6", "n=64", "seconds=0.3", "+hydra.sweeper.warm_start.baseline=['n=9999']"]
     processes = [start(tmp_path, *command) for _ in range(2)]
@@ -181,6 +182,7 @@ def test_n_jobs_trials_run_at_once_and_a_slow_one_holds_up_no_other(tmp_path):
     assert len({starts[0].split()[0] for starts in lines(tmp_path, "started").values()}) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_a_killed_command_takes_its_workers_along(tmp_path):
     command = ["hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=2", "seconds=0.4"]
     process = start(tmp_path, *command)

@@ -224,6 +224,7 @@ def test_wandb_agent_itself_gets_a_run_for_each_trial_with_the_mean_over_its_see
         assert len(seeds) == 2 and all(run.config["mixer"]["p_mix"] == trial.config["mixer.p_mix"] for run in seeds)
 
 
+@pytest.mark.slow
 def test_a_multirun_of_one_variant_is_an_agents_trial_and_one_of_several_is_refused(powmix, server, monkeypatch):
     for name, value in {"SWEEP_ID": "swp1", "RUN_ID": "trial1"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import multiprocessing
 import os
@@ -37,7 +38,10 @@ def lab(**choices: str) -> None:
     The script's arguments are powmix's. choices: what is chosen where the arguments choose nothing else, such as
     `dataset="mine"`. Where the script is imported, by a worker process or as a plugin, nothing is done.
     """
-    if plugins.is_loading() or multiprocessing.parent_process() is not None:
+    frame = inspect.currentframe()
+    caller = frame.f_back.f_globals["__name__"] if frame and frame.f_back else ""
+    is_worker = multiprocessing.parent_process() is not None or caller == "__mp_main__"  # so called while it is spawned
+    if plugins.is_loading() or is_worker:
         return
     script = plugins.adopt_script()
     given = {text.partition("=")[0].lstrip("+") for text in sys.argv[1:]}

@@ -30,6 +30,7 @@ def on_ascii(monkeypatch, command, *arguments):
         return sys.stdout.shown()
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_tables_characters_gets_question_marks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "MAE ?" in on_ascii(monkeypatch, main, "-m", *TINY, "seeds=1", "mixer=none,powmix")

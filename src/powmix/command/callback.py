@@ -62,7 +62,10 @@ class Around(Callback):
         """Also when the sweep was interrupted."""
         folder = Path(config.hydra.sweep.dir)
         write_sweep(folder)
-        Around.failed = sum(job["status"] not in ("finished", "pruned") for job in read_jobs(folder).values())
+        jobs = read_jobs(folder)
+        Around.failed = sum(job["status"] not in ("finished", "pruned") for job in jobs.values())
+        if not jobs:
+            return  # it was refused before any began
         from powmix.tracking import tell_of_sweep
 
         if _is_search(config):  # which selects on validation: no test metric of any trial is shown

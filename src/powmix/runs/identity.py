@@ -66,9 +66,9 @@ def is_packed(model: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
     text = model.get("text")
     if isinstance(text, Mapping) and text.get("pretrained") is not None:
         return True
-    if model["name"] in MASKED and protocol.get("mask_padding"):
+    if model.get("name") in MASKED and protocol.get("mask_padding"):
         return True
-    return model["name"] == "mult" and len({model.get(kernel) for kernel in KERNELS}) > 1
+    return model.get("name") == "mult" and len({model.get(kernel) for kernel in KERNELS}) > 1
 
 
 def source(dataset: Mapping[str, Any]) -> str | None:
