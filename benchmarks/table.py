@@ -43,7 +43,7 @@ def epoch(model: str, work: str, *options: str, least: float | None = None) -> R
 
 
 ALIGNED, UNALIGNED = "--setting aligned", "--setting unaligned"
-BUCKET, NO_BUCKET = "--override trainer.bucket=true", "--override trainer.bucket=false"
+BUCKET = "--override trainer.bucket=true"
 SLICE = "--batches 8"
 
 WORK = {
