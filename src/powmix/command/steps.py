@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +13,16 @@ from powmix.runs.records import Record
 
 FRESH_SEED = 2111
 """The first seed of what is trained with values that a search has found; searches use 1111, 1112, ..."""
+
+
+def fresh(count: int) -> list[int]:
+    """So many seeds that no search has used."""
+    return [FRESH_SEED + i for i in range(count)]
+
+
+def show(commands: Iterable[Sequence[str]]) -> None:
+    """Prints `powmix` commands by their arguments."""
+    print("\n".join(shlex.join(["powmix", *arguments]) for arguments in commands))
 
 
 def carry_out(program: str, work: Callable[[], None]) -> int:

@@ -10,7 +10,6 @@ its own, which continues its own work: the same command continues after a kill.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ class Plan:
 
     def rows(self, corpus: str, model: str, mixer: str, values: Sequence[str] = ()) -> list[str]:
         """The arguments that train rows of the table: the mixers in `mixer`, with the values found."""
-        seeds = ",".join(str(FRESH_SEED + i) for i in range(self.seeds))
+        seeds = ",".join(map(str, steps.fresh(self.seeds)))
         launching = [text for text in self.overrides if text.startswith("hydra") and not text.startswith(SWEEPER)]
         own = [f"mixer={mixer}", *values, f"seeds=[{seeds}]", *launching]
         folder = [f"outputs={self.folder}", f"sweep={corpus}-{model}-{mixer.replace(',', '-')}"]
@@ -81,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _do(options: Any) -> None:
     plan = read(options.what, options)
     if options.dry_run:
-        print("\n".join(shlex.join(["powmix", *step]) for step in commands(plan)))
+        steps.show(commands(plan))
     else:
         make(plan)
 

@@ -12,12 +12,10 @@ continues its own work: the same command continues after a kill.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import yaml
@@ -73,8 +71,8 @@ class Plan:
 
     def row(self, task: str, way: str, kind: str, values: Mapping[str, Any]) -> list[str]:
         """The arguments that train a row of the table with fresh seeds. kind: `default` or `tuned`."""
-        seeds = ",".join(str(steps.FRESH_SEED + i) for i in range(self.seeds))
-        own = [*self.ways[way].choose, *(f"{key}={value}" for key, value in values.items()), f"seeds=[{seeds}]"]
+        seeds = f"seeds=[{','.join(map(str, steps.fresh(self.seeds)))}]"
+        own = [*self.ways[way].choose, *(f"{key}={value}" for key, value in values.items()), seeds]
         launching = [text for text in self.launching if not text.startswith(("hydra.sweeper", "hydra/sweeper"))]
         return [
             *("-m", *self.tasks[task], *own, *launching),
@@ -97,7 +95,7 @@ def _do(options: Any) -> None:
         return
     plan = read(options.what, options)
     if options.dry_run:
-        print("\n".join(shlex.join(["powmix", *step]) for step in commands(plan)))
+        steps.show(commands(plan))
     else:
         make(plan)
 
@@ -147,6 +145,7 @@ def commands(plan: Plan) -> Iterator[list[str]]:
 
 def make(plan: Plan) -> None:
     """Search, train, and print the tables; what is done already is found again."""
+    from powmix.report.tuning import tables
     from powmix.runs.files import replacing, write_json
     from powmix.runs.identity import SCHEMA
 
@@ -159,7 +158,7 @@ def make(plan: Plan) -> None:
             write_json(plan.folder / "tuned.json", {"schema": SCHEMA, "tasks": found})
             steps.powmix(plan.row(task, way, "default", {}))
             steps.powmix(plan.row(task, way, "tuned", best["values"]))
-    text = tables(plan, found)
+    text = tables(plan.folder, found, plan.baseline, plan.trials, plan.tuning_seeds, steps.fresh(plan.seeds))
     with replacing(plan.folder / "tuned.md") as path:
         path.write_text(text, encoding="utf-8")
     print(f"\n{text}\n{plan.folder}/")
@@ -172,68 +171,6 @@ def best_values(plan: Plan, task: str, way: str) -> dict[str, Any]:
     best, value = scored[0]
     values = {key: best.option(key) for key in plan.ways[way].search}
     return {"values": values, "objective": best.objective_metric, "validation": value, "trials": len(scored)}
-
-
-def tables(plan: Plan, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The results in Markdown: a table for each task, from what lies on disk.
-
-    Differences are paired by seed, with Student's 95 % interval; verdicts are corrected by Holm over a task's table.
-    """
-    lines = [
-        f"{plan.trials} trials of {plan.tuning_seeds} seeds for each search, {plan.seeds} fresh seeds for each row "
-        "(mean ± std); differences are paired by seed, with Student's 95 % interval, and every verdict is corrected by "
-        f"Holm over its table. The searches saw the validation split alone; {plan.baseline} is tuned as the others are."
-    ]
-    for task, ways in found.items():
-        lines += ["", f"### {task}", "", *_table(plan, task, ways)]
-    return "\n".join(lines) + "\n"
-
-
-def _table(plan: Plan, task: str, ways: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    from powmix.metrics.columns import metric
-    from powmix.metrics.statistics import compare, correct
-    from powmix.report.verdict import SHARE, judge, show_interval
-
-    m = metric(next(iter(ways.values()))["objective"])
-    scores = {(way, kind): _scores(plan, task, way, kind, m.key) for way in ways for kind in ("default", "tuned")}
-    names = list(ways)
-    worth = [compare(scores[way, "tuned"], scores[way, "default"], m.higher_is_better) for way in names]
-    base = scores[plan.baseline, "tuned"]
-    against = [
-        None if way == plan.baseline else compare(scores[way, "tuned"], base, m.higher_is_better) for way in names
-    ]
-    judged = correct([*worth, *against])
-    tests = sum(one is not None and one.p_t is not None for one in judged)
-    yield f"| way | found | {m.label} {m.arrow} default | tuned | tuned − default | tuned − {plan.baseline} | verdict |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
-    for i, way in enumerate(names):
-        found = ", ".join(f"{key.rpartition('.')[2]} {_rounded(value)}" for key, value in ways[way]["values"].items())
-        cells = [way, found, *(_spread(scores[way, kind], m) for kind in ("default", "tuned"))]
-        for one in (judged[i], judged[len(names) + i]):
-            cells.append(f"{m.show_difference(one.difference)} {show_interval(one, m)}" if one else "")
-        other = judged[len(names) + i]
-        verdict = judge(other, m, tests, SHARE if m.scale == 100 else None)[0] if other else ""
-        yield f"| {' | '.join([*cells, verdict])} |"
-
-
-def _scores(plan: Plan, task: str, way: str, kind: str, key: str) -> dict[Any, float]:
-    """{seed: test score} of one row, of the table's seeds."""
-    from powmix.runs import collection
-
-    (record,) = collection.read([plan.folder / "sweeps" / f"{task}-{way}-{kind}"]).records
-    wanted = range(steps.FRESH_SEED, steps.FRESH_SEED + plan.seeds)
-    return {seed: value for seed, value in record.values(key).items() if seed in wanted}
-
-
-def _spread(scores: Mapping[Any, float], m: Any) -> str:
-    from powmix.metrics.statistics import summarise
-
-    spread = summarise(list(scores.values()))
-    return f"{m.show(fmean(scores.values()))} ± {m.show(spread.std or 0.0)}"
-
-
-def _rounded(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _told(path: Path) -> dict[str, Any]:
