@@ -1,4 +1,4 @@
-"""Tuned against tuned: a table for each task of every way's defaults and of what its search found, from rows on disk."""
+"""Tuned against tuned: for each task a table of every way, with its defaults and tuned, from rows on disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
