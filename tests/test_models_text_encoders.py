@@ -201,16 +201,21 @@ def test_raw_text_trains_any_encoder_end_to_end(readers, sentences, kind, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "model"), [("deberta", "misa"), ("deberta", "self_mm"), ("deberta", "mag_bert"), ("roberta", "mag_bert")]
+    ("kind", "model", "mixer"),
+    [
+        *[("deberta", model, "powmix") for model in ("misa", "self_mm", "mag_bert")],
+        ("roberta", "misa", "none"),  # with PowMix and batches of eight its predictions shrink to the mean
+        *[("roberta", model, "powmix") for model in ("self_mm", "mag_bert")],
+    ],
 )
-def test_the_papers_bert_models_train_on_raw_text(readers, sentences, model, kind, tmp_path, monkeypatch):
+def test_the_papers_bert_models_train_on_raw_text(readers, sentences, model, kind, mixer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arrays = dict(np.load(sentences["path"]))
     two = {"audio": np.repeat(arrays["motion"][:, None], 4, 1), "vision": arrays["motion"][:, None, ::-1]}
     np.savez("three.npz", raw_text=arrays["raw_text"], target=2.0 * arrays["target"] - 1, **two)
-    command = ["powmix", "dataset=arrays", "dataset.path=three.npz", f"model={model}", "mixer=powmix", "seeds=1"]
+    command = ["powmix", "dataset=arrays", "dataset.path=three.npz", f"model={model}", f"mixer={mixer}", "seeds=1"]
     command += [f"model.text.pretrained={readers[kind]}", "trainer.max_epochs=12", "trainer.batch_size=8"]
-    command += ["trainer.accumulate=1", "mixer.n_out=32"]
+    command += ["trainer.accumulate=1", *(["mixer.n_out=32"] if mixer == "powmix" else [])]
     monkeypatch.setattr(sys, "argv", [*command, "trainer.device=cpu"])
     main()
     [run] = (tmp_path / "outputs/runs").iterdir()
