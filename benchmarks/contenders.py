@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,12 +105,15 @@ def _without(split: Split, needs: tuple[str, ...]) -> Split:
 
 
 def random_bert(size: str) -> Path:
-    """A folder with a BERT of random weights, in the form that powmix reads encoders."""
+    """A folder with a BERT of random weights, in the form that powmix reads encoders; two processes may ask at once."""
     from transformers import BertConfig, BertModel
 
     folder = Path(tempfile.gettempdir()) / f"powmix-benchmark-bert-{size}"
-    if not (folder / "model.safetensors").is_file():
-        BertModel(BertConfig(**BERTS[size])).save_pretrained(folder)
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+            BertModel(BertConfig(**BERTS[size])).save_pretrained(f"{made}/bert")
+            with suppress(OSError):  # the other process was quicker
+                Path(made, "bert").rename(folder)
     return folder
 
 

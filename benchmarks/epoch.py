@@ -14,7 +14,7 @@ from functools import partial
 
 from benchmarks.contenders import Ours, Reference
 from benchmarks.corpus import STEPS, TRAINING, mosi_sized
-from benchmarks.measure import Worker, compare, interleave
+from benchmarks.measure import Worker, built, compare, interleave
 from benchmarks.reference import MOSI, NAMES
 from powmix.data.splits import Splits
 
@@ -40,7 +40,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     given = arguments().parse_args()
-    workers = [Worker(partial(side, given), given.threads, given.clock) for side in (ours, reference)]
+    workers = built([Worker(partial(side, given), given.threads, given.clock) for side in (ours, reference)])
     (memory if given.memory else timing)(given, *workers)
     for worker in workers:
         worker.close()

@@ -27,11 +27,11 @@ class Part(NamedTuple):
 FEW = "--batches 1 --repeats 1"
 PARTS = (
     Part(
-        "device tests", 20, (Command("pytest -vv -rf --tb=short -p no:cacheprovider -m device tests/test_device.py"),)
+        "device tests", 18, (Command("pytest -vv -rf --tb=short -p no:cacheprovider -m device tests/test_device.py"),)
     ),
     Part(
         "epoch times",
-        25,
+        32,
         tuple(
             Command(f"benchmarks.epoch --model {model} --batches 16 --device DEVICE", tiny=f"{FEW} --warmup 0")
             for model in MODELS
@@ -39,7 +39,7 @@ PARTS = (
     ),
     Part(
         "mixing",
-        7,
+        5,
         (
             Command(
                 "benchmarks.mixing --rows 32 256 2048 --batch 16 128 --device DEVICE",
@@ -49,12 +49,12 @@ PARTS = (
     ),
     Part(
         "kernel launches",
-        10,
+        14,
         (Command(f"benchmarks.launches --model {' '.join(MODELS)} --device DEVICE", tiny="--batches 1"),),
     ),
     Part(
         "memory",
-        8,
+        7,
         tuple(
             Command(f"benchmarks.epoch --memory --model {model} --batches 8 --device DEVICE", tiny=tiny)
             for model, tiny in zip(MODELS, (None, None, FEW, None, None, None), strict=True)
@@ -62,7 +62,7 @@ PARTS = (
     ),
     Part(
         "static shapes, compiled, graph",
-        20,
+        16,
         (
             Command("benchmarks.graph --mode static --device DEVICE", tiny=f"{FEW} --model lf_dnn tfn"),
             Command("benchmarks.graph --mode graph --device DEVICE", needs_cuda=True),
@@ -74,7 +74,7 @@ PARTS = (
     ),
     Part(
         "several processes",
-        10,
+        8,
         (
             Command(
                 "benchmarks.processes --model lf_dnn --processes 2 4 8 --device DEVICE", tiny=f"{FEW} --processes 2"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ def seconds(work: Callable[[], object], clock: str = "wall") -> float:
 class Worker:
     """One side of a comparison, in a process of its own: neither's allocator, caches or settings touch the other.
 
-    make: a picklable function of no arguments that builds the side and returns the call to be timed.
+    make: a picklable function of no arguments that builds the side and returns the call to be timed. Several sides are
+    built side by side; `built` waits for all of them, so that none is being built while another is timed.
     """
 
     def __init__(self, make: Callable[[], Callable[[], object]], threads: int, clock: str):
@@ -96,8 +98,11 @@ class Worker:
         self.process = context.Process(target=_serve, args=(theirs, make, threads, clock), daemon=True)
         self.process.start()
         theirs.close()
-        self.before: int = self.pipe.recv()
+
+    @cached_property
+    def before(self) -> int:
         """Peak bytes when everything was built and nothing had been called."""
+        return self.pipe.recv()
 
     def measure(self) -> tuple[float, int]:
         """Seconds of one call, and the peak bytes after it (`peak`)."""
@@ -114,6 +119,13 @@ class Worker:
     def close(self) -> None:
         self.pipe.send("stop")
         self.process.join()
+
+
+def built(workers: Sequence[Worker]) -> Sequence[Worker]:
+    """Waits until all of them are ready for their first call."""
+    for worker in workers:
+        assert worker.before
+    return workers
 
 
 def _serve(pipe: Connection, make: Callable[[], Callable[[], object]], threads: int, clock: str) -> None:

@@ -23,7 +23,7 @@ from functools import partial
 
 from benchmarks.contenders import Ours
 from benchmarks.corpus import STEPS, TRAINING, mosi_sized
-from benchmarks.measure import Worker, compare
+from benchmarks.measure import Worker, built, compare
 from benchmarks.reference import MOSI, NAMES
 from powmix.training.interruption import sigterm_as_interrupt
 
@@ -46,7 +46,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     given = arguments().parse_args()
     with service() if given.mps else nullcontext():
-        workers = [Worker(partial(training, given), given.threads, "wall") for _ in range(max(given.processes))]
+        workers = built([Worker(partial(training, given), given.threads, "wall") for _ in range(max(given.processes))])
         for worker in workers:
             worker.measure()
         if given.mps and not control("get_server_list").strip():

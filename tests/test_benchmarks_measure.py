@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks.measure import Range, Worker, alone, compare, interleave
+from benchmarks.measure import Range, Worker, alone, built, compare, interleave
 
 
 def test_the_ratio_is_the_median_of_the_pairs_own_ratios():
@@ -30,7 +30,7 @@ def holding(megabytes):
 
 @pytest.mark.slow
 def test_each_side_has_a_peak_of_its_own():
-    small, large = (Worker(partial(holding, size), threads=1, clock="cpu") for size in (1, 300))
+    small, large = built([Worker(partial(holding, size), threads=1, clock="cpu") for size in (1, 300)])
     grown = [worker.measure()[1] - worker.before for worker in (small, large)]
     assert grown[0] < 50e6 and grown[1] == pytest.approx(300 * 2**20, rel=0.15)
     assert [len(side) for side in interleave(small, large, repeats=2)] == [2, 2]

@@ -252,6 +252,7 @@ def test_a_killed_run_continues_to_the_same_numbers(powmix, tmp_path, farewell):
     assert process.returncode != 0 and not list(tmp_path.glob("outputs/runs/*/seed_7/weights.safetensors"))
     if farewell == signal.SIGTERM:
         assert "the same command continues" in said and process.returncode == INTERRUPTED
+        assert [one["status"] for one in results(tmp_path)] == ["interrupted"]
     continued = results(powmix(*longer))[0]
     powmix(*longer, "outputs=uninterrupted")
     [whole] = [json.loads(p.read_text()) for p in tmp_path.glob("uninterrupted/runs/*/result.json")]

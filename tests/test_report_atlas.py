@@ -133,6 +133,7 @@ def test_the_grid_is_run_on_each_task():
     tasks = {
         "a": {"dataset": "mfeat", "dataset.train_examples": 40},
         "b": {"dataset": "arrays", "dataset.path": "a b'.npz"},
+        "left out": None,
     }
     sweeper = ComparisonSweeper(None, None, [], tasks)
     overrides = OverridesParser.create().parse_overrides(["mixer=none,powmix", "trainer.max_epochs=3"])

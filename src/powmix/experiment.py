@@ -110,6 +110,9 @@ def run(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, ex
         try:
             _run_seeds(config, result, folder, extra)
             result["status"] = "finished"
+        except KeyboardInterrupt:
+            result |= {"status": "interrupted", "error": "stopped; the same command continues it"}
+            raise
         except BaseException as error:
             result["status"] = "pruned" if isinstance(error, Pruned) else "failed"
             result["error"] = f"{type(error).__name__}: {error}"

@@ -47,8 +47,8 @@ class ComparisonSweeper(BasicSweeper):
     """Hydra's own grid, preceded by the baseline's jobs: one for each model, dataset, ... that the grid goes through.
 
     baseline: overrides in place of the grid's; `mixer=none` replaces all of `mixer`, and the ablation, which is a part
-    of it. Empty: the grid alone. tasks: {name: {key: value}}; the jobs are run on each, behind its overrides, so that
-    the command's own override them; none: once.
+    of it. Empty: the grid alone. tasks: {name: {key: value}}; the jobs are run on each but those that are null, behind
+    its overrides, so that the command's own override them; none: once.
     """
 
     config: DictConfig
@@ -60,11 +60,12 @@ class ComparisonSweeper(BasicSweeper):
         max_batch_size: int | None,
         params: dict[str, str] | None,
         baseline: Sequence[str],
-        tasks: Mapping[str, Mapping[str, Any]] | None = None,
+        tasks: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> None:
         super().__init__(max_batch_size, params)
         self.baseline = list(baseline)
-        self.tasks = [[f"{key}={as_text(value)}" for key, value in task.items()] for task in (tasks or {}).values()]
+        chosen = [task for task in (tasks or {}).values() if task]
+        self.tasks = [[f"{key}={as_text(value)}" for key, value in task.items()] for task in chosen]
 
     def split_arguments(  # type: ignore[override]  # a static method there; this one knows the baseline
         self, overrides: list[Any], max_batch_size: int | None

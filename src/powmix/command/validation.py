@@ -99,6 +99,8 @@ TRACKERS: dict[str, dict[str, Rule]] = {
 
 NULLABLE = ("ablation", "sweeps")
 """Groups of which none may be chosen."""
+OF_A_SWEEP = ("hydra.sweeper.tasks.", "hydra.sweeper.params.")
+"""A preset's tasks and grid: what is listed there may be left out."""
 
 
 def check_overrides(overrides: Sequence[str], groups: Iterable[str]) -> list[str]:
@@ -107,7 +109,8 @@ def check_overrides(overrides: Sequence[str], groups: Iterable[str]) -> list[str
     Without a section or an option training would fall back on defaults that no configuration shows.
     """
     gone = [text[1:].partition("=")[0] for text in overrides if text.startswith("~")]
-    found = [f"{key} cannot be removed: give it a value" for key in gone if key not in NULLABLE]
+    kept = [key for key in gone if key not in NULLABLE and not key.startswith(OF_A_SWEEP)]
+    found = [f"{key} cannot be removed: give it a value" for key in kept]
     for group in groups:
         chosen = dict.fromkeys(text.partition("=")[2] for text in overrides if text.partition("=")[0] == group)
         if len(chosen) > 1:

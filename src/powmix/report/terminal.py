@@ -167,5 +167,6 @@ def _difference(line: Line, main: Metric, layout: Layout) -> str:
     cell = line.row.cells.get(main.key)
     if cell is None or cell.comparison is None:
         return "—"
-    interval = show_interval(cell.comparison, main) if cell.comparison.ci else f"({cell.comparison.n} seeds: no CI)"
+    few = f"({cell.comparison.n} seed{'s' * (cell.comparison.n != 1)}: no CI)"
+    interval = show_interval(cell.comparison, main) if cell.comparison.ci else few
     return main.show_difference(cell.comparison.difference) + layout.interval + interval
