@@ -6,14 +6,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Two busy cores are faster with one thread per process than with two."""
-    import torch
-
-    torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # Two busy cores are faster with one thread per process than with two:
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read before numpy and torch are imported, by child processes too.
 
 
 @pytest.fixture(scope="session")
