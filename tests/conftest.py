@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,25 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared folder with oracles and real data is not here")
     return folder
+
+
+@pytest.fixture(scope="module")
+def composed_once():
+    """`check_command` composes each choice of groups once in a module that registers nothing: most of its time."""
+    from powmix.command import overrides
+
+    known, compose = {}, overrides._compose
+
+    def once(groups):
+        key = tuple(groups.items())
+        if key not in known:
+            known[key] = compose(groups)
+        return known[key]._replace(picked=groups)  # which of several it is, is asked by identity
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overrides, "_compose", once)
+        patch.setattr(overrides, "offer", cache(overrides.offer))
+        yield
 
 
 @pytest.fixture
