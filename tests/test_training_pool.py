@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pretended_seeds import begin
 
 from powmix.__main__ import main
 from powmix.command import job
@@ -19,7 +20,6 @@ from powmix.command.exits import INTERRUPTED, SOME_FAILED
 from powmix.command.overrides import check_command
 from powmix.experiment import _workers
 from powmix.training import Settings, TrainingFailed, pool
-from powmix.training.interruption import sigterm_as_interrupt
 
 TINY = ["dataset.sizes={train: 60, valid: 30, test: 30}", "trainer.max_epochs=3", "trainer.device=cpu"]
 
@@ -143,22 +143,6 @@ def test_a_lab_of_ones_own_trains_in_workers(tmp_path):
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 
-def begin(folder: Path, seconds: float = 0.0):
-    """In place of a training: leaves its process id, and its seed where it ends; seed 13 diverges."""
-    return partial(pretend, folder, seconds)
-
-
-def pretend(folder: Path, seconds: float, seed: int) -> dict:
-    (folder / f"{seed}.pid").write_text(str(os.getpid()))
-    if seed == 13:
-        raise TrainingFailed("seed 13: it diverged")
-    if seed == 17:
-        raise OSError(28, "No space left on device", "seed_17")
-    with sigterm_as_interrupt():
-        time.sleep(seconds)
-    return {"seed": seed}
-
-
 def test_a_seed_that_diverges_stops_no_other(tmp_path):
     ended = []
     with pytest.raises(TrainingFailed, match=r"^seed 13: it diverged$"):
@@ -178,7 +162,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from powmix.training import pool
-from test_training_pool import begin
+from pretended_seeds import begin
 if __name__ == "__main__":
     pool.train_in_workers(partial(begin, Path.cwd(), 600.0), [1, 2, 3], 2, print)
 """
