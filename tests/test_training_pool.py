@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import commands
 import pytest
 from pretended_seeds import begin
 
@@ -134,9 +135,8 @@ powmix.main(model="pool_net")
 def test_a_lab_of_ones_own_trains_in_workers(tmp_path):
     (tmp_path / "pool_lab.py").write_text(LAB)
     for workers in (1, 2):
-        done = command("pool_lab.py", *TINY, "seeds=2", f"workers={workers}", f"outputs=of_{workers}", folder=tmp_path)
-        said, _ = done.communicate()
-        assert done.returncode == 0, said
+        words = [*TINY, "seeds=2", f"workers={workers}", f"outputs=of_{workers}"]
+        commands.run(tmp_path, tmp_path / "pool_lab.py", *words)
     assert science(tmp_path / "of_1") == science(tmp_path / "of_2")
 
 
