@@ -129,7 +129,13 @@ def test_a_models_prediction_losses_and_gradients_are_the_cpus(name, protocol):
     torch.testing.assert_close(same_gradients, gradients, rtol=1e-3, atol=1e-4 * most, check_device=False)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("lf_dnn", "self_mm", "late_fusion") else pytest.param(name, marks=pytest.mark.slow)
+        for name in ALL
+    ],
+)
 def test_a_training_is_the_cpus_and_in_bfloat16_close_to_it(name, tmp_path):
     there, low, here = (
         trained(tmp_path / str(place), name, device, amp=amp)

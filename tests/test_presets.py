@@ -116,7 +116,9 @@ def test_figure_8_has_the_two_parts_that_the_paper_names():
     assert {0.1, 0.2, 1.0} <= found
 
 
-@pytest.mark.parametrize("dataset", ["mosi", "mosei", "sims"])
+@pytest.mark.parametrize(
+    "dataset", ["mosei", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mosi", "sims"))]
+)
 def test_table_2_has_the_papers_twelve_rows_on_any_corpus(dataset):
     found = jobs("table2", f"dataset={dataset}")
     mixers = ("none", "manifold_mixup", "multimix", "powmix")

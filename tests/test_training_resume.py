@@ -74,7 +74,7 @@ tiny_train(Path(sys.argv[1]), listener=Slow())
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_killed_training_continues_bit_for_bit(whole, tmp_path, number):
     record, folder = whole
     paths = [str(Path(__file__).parent), *sys.path]
