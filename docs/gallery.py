@@ -10,6 +10,7 @@ It trains under outputs/, and writes docs/gallery/ (README.md and its pictures) 
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -85,14 +86,15 @@ HEAD = """# Gallery
 
 Tables 1 to 3 and Figures 1 to 8 of the paper, and ours, as powmix draws them; [paper.md](../paper.md) says which
 command makes each on the paper's own models and data. `make gallery` has made this page, its pictures and the
-README's by the public commands alone; on two CPU cores it takes an hour. What mixers do over real tasks, and where the
-variance of a comparison comes from, is in [atlas.md](../atlas.md).
+README's by the public commands alone; on two CPU cores it takes half an hour. What mixers do over real tasks, and where
+the variance of a comparison comes from, is in [atlas.md](../atlas.md).
 
-**What these numbers are.** The demo's are of real data and 20 seeds. All others: a made-up corpus (600 clips to train
-on, 300 to test), small models, at most 20 epochs, three seeds. They show what the commands give and decide nothing
-about the mixers: on three seeds every verdict is "undecided", and names the number of seeds that would decide
-([verdicts.md](../verdicts.md)). Means, standard deviations (ddof 1) and Student's 95% intervals are over seeds;
-differences are to no mixing, paired by seed; p-values carry Holm's correction.
+**What these numbers are.** The demo's are of real data and 20 seeds. All others are of a made-up corpus and three
+seeds: LF-DNN on 600 clips (300 to test) for at most 20 epochs; MulT, MISA and Self-MM (Table 2, Figures 5 to 7,
+Regularity) on 200 clips (150 to test) for at most 10, which is too little for them to learn much. They show what the
+commands give and decide nothing about the mixers: on three seeds every verdict is "undecided", and names the number of
+seeds that would decide ([verdicts.md](../verdicts.md)). Means, standard deviations (ddof 1) and Student's 95% intervals
+are over seeds; differences are to no mixing, paired by seed; p-values carry Holm's correction.
 
 **Your own.** Below each picture stand the commands that make it for real data, at full size (`powmix-data where` says
 where the data come from). `powmix-report outputs` reads whatever has been trained, also while a sweep is running, and
@@ -159,7 +161,7 @@ def folder(sweep: str) -> str:
 
 
 def run(program: str, *arguments: str) -> None:
-    print("$", program, *arguments, flush=True)
+    print("$", shlex.join([program, *arguments]), flush=True)
     subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True)
 
 
@@ -216,7 +218,7 @@ def folded(exhibit: Exhibit, numbers: str) -> str:
     """The sweep's command at the gallery's size, and its tables one heading lower."""
     tables = "\n".join(f"##{line}" if line.startswith("#") else line for line in f"## {numbers}".splitlines())
     summary = f"<details><summary>The command at this size{', and its numbers' if numbers else ''}</summary>"
-    return "\n\n".join([summary, block(" ".join(command(exhibit))), *([tables] if numbers else []), "</details>"])
+    return "\n\n".join([summary, block(shlex.join(command(exhibit))), *([tables] if numbers else []), "</details>"])
 
 
 def block(*lines: str) -> str:
