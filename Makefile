@@ -9,11 +9,11 @@ demo: $(VENV)/.installed
 	$(BIN)/powmix -m sweeps=demo hydra/launcher=processes hydra.launcher.n_jobs=2
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[ray,docs]"
-	$(BIN)/python -m pytest -n 2 -m "not cluster"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not cluster"
 
 # Real engines on this machine, started and ended by the tests: needs Debian's packages postgresql, slurm-wlm and munge;
 # as root also disks and networks of its own (mkfs.ext4 and mount, unshare and ip). What is lacking is left out, and said.

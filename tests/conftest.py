@@ -1,19 +1,14 @@
 """Fixtures that every room's tests share."""
 
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Two busy cores are faster with one thread per process than with two."""
-    import torch
-
-    torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # Two busy cores are faster with one thread per process than with two:
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read before numpy and torch are imported, by child processes too.
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +18,41 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared folder with oracles and real data is not here")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def stored_once():
+    """What every command offers to Hydra is put into its store again only where it has changed: 0.1 s each."""
+    from powmix.command import registered
+
+    known, store = {}, registered._store
+
+    def once(group, name, node, package=None):
+        if known.get((group, name)) != node:
+            store(group, name, node, package)
+            known[group, name] = deepcopy(node)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registered, "_store", once)
+        yield
+
+
+@pytest.fixture(scope="module")
+def composed_once():
+    """`check_command` composes each choice of groups once in a module that registers nothing: most of its time."""
+    from powmix.command import overrides
+
+    known, compose = {}, overrides._compose
+
+    def once(groups):
+        key = tuple(groups.items())
+        if key not in known:
+            known[key] = compose(groups)
+        return known[key]._replace(picked=groups)  # which of several it is, is asked by identity
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overrides, "_compose", once)
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import commands
 import pytest
 
 from powmix.__main__ import main
@@ -232,18 +233,10 @@ def test_a_feature_file_that_would_run_code_is_refused(powmix, tmp_path, monkeyp
     assert not (tmp_path / "RAN").exists()
 
 
-def command(*arguments: str, folder: Path) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "powmix", *arguments],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("farewell", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_run_continues_to_the_same_numbers(powmix, tmp_path, farewell):
     longer = [*TINY, "trainer.max_epochs=60", "trainer.early_stop=60", "seeds=[7]"]
-    process = command(*longer, folder=tmp_path)
+    process = commands.start(tmp_path, "-m", "powmix", *longer)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("outputs/runs/*/seed_7/checkpoint.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -62,6 +62,8 @@ def test_a_model_with_another_encoder_learns_and_all_of_it_gets_a_gradient(folde
         losses.append(loss.item())
         loss.backward()
         adam.step()
+        if losses[-1] < 0.8 * losses[0]:
+            break
     assert losses[-1] < 0.8 * losses[0]
     text = network.encoders[0] if model == "late_fusion" else network.text
     assert [name for name, p in text.named_parameters() if p.grad is None] == []
@@ -203,9 +205,10 @@ def test_raw_text_trains_any_encoder_end_to_end(readers, sentences, kind, tmp_pa
 @pytest.mark.parametrize(
     ("kind", "model", "mixer"),
     [
-        *[("deberta", model, "powmix") for model in ("misa", "self_mm", "mag_bert")],
+        *[("deberta", model, "powmix") for model in ("self_mm", "mag_bert")],
         ("roberta", "misa", "none"),  # with PowMix and batches of eight its predictions shrink to the mean
-        *[("roberta", model, "powmix") for model in ("self_mm", "mag_bert")],
+        pytest.param("deberta", "misa", "powmix", marks=pytest.mark.slow),
+        *[pytest.param("roberta", model, "powmix", marks=pytest.mark.slow) for model in ("self_mm", "mag_bert")],
     ],
 )
 def test_the_papers_bert_models_train_on_raw_text(readers, sentences, model, kind, mixer, tmp_path, monkeypatch):

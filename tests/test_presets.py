@@ -2,12 +2,14 @@
 
 import re
 import shlex
+from functools import cache
 from itertools import product
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from powmix.analysis.catalogue import ANALYSES, REPETITIONS
@@ -17,6 +19,7 @@ from powmix.command.sweeping import ComparisonSweeper, beside
 from powmix.places import CONF
 from powmix.runs.identity import seed_list
 
+pytestmark = pytest.mark.usefixtures("composed_once")
 PAPER = ["table2", "table3", "figure3", "figure4", "figure5", "figure6", "figure7", "figure8"]
 
 
@@ -25,8 +28,9 @@ def figures(shared):
     return yaml.safe_load((shared / "paper/figures.yaml").read_text("utf-8"))
 
 
+@cache
 def jobs(name: str, *overrides: str) -> list:
-    """The composed configurations of `powmix -m sweeps=NAME ...`, one per job."""
+    """The composed configurations of `powmix -m sweeps=NAME ...`: all jobs, with overrides one of each kind."""
     register_resolvers()
     with initialize_config_dir(str(CONF)):
         own = [f"sweeps={name}", *overrides]
@@ -35,6 +39,9 @@ def jobs(name: str, *overrides: str) -> list:
         made = ComparisonSweeper(None, dict(sweeper.params), sweeper.get("baseline", []))
         parsed = OverridesParser.create().parse_overrides([*made._parse_config(), *own])
         [batch] = made.split_arguments(parsed, None)
+        if overrides:
+            made.hydra_context = SimpleNamespace(config_loader=GlobalHydra.instance().config_loader())
+            batch = made._kinds(batch)
         return [compose("config", overrides=list(job)) for job in batch]
 
 

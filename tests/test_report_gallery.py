@@ -9,6 +9,7 @@ import pytest
 from powmix.command.overrides import check_command
 from powmix.report.figures.entries import ENTRIES
 
+pytestmark = pytest.mark.usefixtures("composed_once")
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = {path.stem for path in (ROOT / "sweeps").glob("*.yaml")}
 SHOWN = sorted(name for name in PRESETS if re.match(r"table\d|figure\d|demo|regularity", name))

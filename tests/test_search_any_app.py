@@ -1,12 +1,13 @@
 """`hydra/sweeper=optuna_study` in a Hydra application that is not powmix: examples/any_hydra_app, as users run it."""
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import commands
 import pytest
+from commands import Command
 from optuna.trial import FrozenTrial, TrialState
 
 from powmix.search.launching import Outcome, SeveralObjectives
@@ -16,22 +17,12 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "any_hydra_app"
 SEARCH = ["-m", "+search=descent", "hydra.sweeper.sampler.seed=1"]
 
 
-def start(folder: Path, *words: str, app: Path = EXAMPLE / "app.py", **variables: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(app), *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONWARNINGS": "ignore", "HYDRA_FULL_ERROR": "0", **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(folder: Path, *words: str, app: Path = EXAMPLE / "app.py", **variables: str) -> Command:
+    return commands.start(folder, app, *words, HYDRA_FULL_ERROR="0", **variables)
 
 
-def run(folder: Path, *words: str, expect: int = 0, **options) -> str:
-    process = start(folder, *words, **options)
-    text, _ = process.communicate(timeout=120)
-    assert process.returncode == expect, text
-    return text
+def run(folder: Path, *words: str, app: Path = EXAMPLE / "app.py", expect: int = 0) -> str:
+    return commands.run(folder, app, *words, expect=expect, HYDRA_FULL_ERROR="0")
 
 
 def trials(folder: Path, storage: str = "multirun/descent/study.journal") -> list[FrozenTrial]:
@@ -102,8 +93,9 @@ def test_an_app_without_report_is_searched_and_a_failed_trial_is_said_by_the_exi
 
 def test_a_plain_run_and_a_plain_multirun_need_neither_optuna_nor_torch(tmp_path):
     for words in (["rate=0.05"], ["-m", "rate=0.05,0.01"]):
-        text = run(tmp_path, *words, PYTHONPROFILEIMPORTTIME="1")
-        imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in text.splitlines()}
+        command = [sys.executable, "-X", "importtime", EXAMPLE / "app.py", *words]
+        told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+        imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
         assert "powmix" in imported and not imported & {"optuna", "torch", "numpy", "sqlalchemy"}
 
 

@@ -2,13 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import commands
 import optuna
 import pytest
+from commands import Command
 from optuna.trial import TrialState
 
 from powmix.search.storage import load_study
@@ -18,30 +18,19 @@ APP = Path(__file__).with_name("search_app.py")
 SPACE = "x=interval(0.0,1.0)"
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "HYDRA_FULL_ERROR": "0"}
-    return subprocess.Popen(
-        [sys.executable, str(APP), SPACE, *overrides],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(folder: Path, *overrides: str) -> Command:
+    return commands.start(folder, APP, SPACE, *overrides, HYDRA_FULL_ERROR="0")
 
 
 def run(folder: Path, *overrides: str, expect: int = 0) -> str:
-    process = start(folder, *overrides)
-    text, _ = process.communicate(timeout=120)
-    assert process.returncode == expect, text
-    return text
+    return commands.run(folder, APP, SPACE, *overrides, expect=expect, HYDRA_FULL_ERROR="0")
 
 
 def trials(folder: Path, storage: str | None = None) -> list[optuna.trial.FrozenTrial]:
     return load_study(storage or str(folder / "sweep" / "study.journal"), "sweep").get_trials()
 
 
-def wait_for(condition, process: subprocess.Popen | None = None) -> None:
+def wait_for(condition, process: Command | None = None) -> None:
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "waited 60 s in vain"

@@ -1,6 +1,7 @@
 """The prepared sweeps, ablations and launcher presets: short, documented, and composable from the command line."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ ABLATIONS = {
 LAUNCHERS = sorted(path.stem for path in (ROOT / "conf/hydra/launcher").glob("*.yaml"))
 
 
+@cache
 def composed(*overrides: str):
+    """The composed configuration, made once: whoever changes it composes one of its own (`__wrapped__`)."""
     register_resolvers()
     with initialize_config_dir(str(CONF)):
         return compose("config", overrides=list(overrides), return_hydra_config=True)
@@ -118,7 +121,7 @@ def test_pruners_are_chosen_by_name(pruner):
 def test_a_password_in_the_command_is_in_no_record_of_a_job(monkeypatch, caplog):
     url = "postgresql://user:a/PASSWORD@h/db"
     monkeypatch.delenv(HIDDEN, raising=False)
-    sweep, config = StudySweep(storage=url), composed("sweeps=p_mix", f"hydra.sweeper.storage='{url}'")
+    sweep, config = StudySweep(storage=url), composed.__wrapped__("sweeps=p_mix", f"hydra.sweeper.storage='{url}'")
     OmegaConf.set_readonly(config.hydra, True)  # as Hydra gives it to a sweeper
     sweep.config = config
     sweep._hide_password()

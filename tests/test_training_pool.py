@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import commands
 import pytest
+from pretended_seeds import begin
 
 from powmix.__main__ import main
 from powmix.command import job
@@ -19,7 +21,6 @@ from powmix.command.exits import INTERRUPTED, SOME_FAILED
 from powmix.command.overrides import check_command
 from powmix.experiment import _workers
 from powmix.training import Settings, TrainingFailed, pool
-from powmix.training.interruption import sigterm_as_interrupt
 
 TINY = ["dataset.sizes={train: 60, valid: 30, test: 30}", "trainer.max_epochs=3", "trainer.device=cpu"]
 
@@ -134,29 +135,12 @@ powmix.main(model="pool_net")
 def test_a_lab_of_ones_own_trains_in_workers(tmp_path):
     (tmp_path / "pool_lab.py").write_text(LAB)
     for workers in (1, 2):
-        done = command("pool_lab.py", *TINY, "seeds=2", f"workers={workers}", f"outputs=of_{workers}", folder=tmp_path)
-        said, _ = done.communicate()
-        assert done.returncode == 0, said
+        words = [*TINY, "seeds=2", f"workers={workers}", f"outputs=of_{workers}"]
+        commands.run(tmp_path, tmp_path / "pool_lab.py", *words)
     assert science(tmp_path / "of_1") == science(tmp_path / "of_2")
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
-
-
-def begin(folder: Path, seconds: float = 0.0):
-    """In place of a training: leaves its process id, and its seed where it ends; seed 13 diverges."""
-    return partial(pretend, folder, seconds)
-
-
-def pretend(folder: Path, seconds: float, seed: int) -> dict:
-    (folder / f"{seed}.pid").write_text(str(os.getpid()))
-    if seed == 13:
-        raise TrainingFailed("seed 13: it diverged")
-    if seed == 17:
-        raise OSError(28, "No space left on device", "seed_17")
-    with sigterm_as_interrupt():
-        time.sleep(seconds)
-    return {"seed": seed}
 
 
 def test_a_seed_that_diverges_stops_no_other(tmp_path):
@@ -178,7 +162,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from powmix.training import pool
-from test_training_pool import begin
+from pretended_seeds import begin
 if __name__ == "__main__":
     pool.train_in_workers(partial(begin, Path.cwd(), 600.0), [1, 2, 3], 2, print)
 """

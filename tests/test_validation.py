@@ -11,6 +11,7 @@ from powmix.command.overrides import check_command, deferred
 from powmix.command.validation import check_config
 from powmix.places import CONF
 
+pytestmark = pytest.mark.usefixtures("composed_once")
 register_resolvers()
 
 

@@ -13,6 +13,7 @@ from powmix.command.registered import offer
 from powmix.command.validation import check_config
 from powmix.places import CONF
 
+pytestmark = pytest.mark.usefixtures("composed_once")
 NONSENSE = (-1, math.nan, math.inf, None, "nonsense", [1], {"a": 1}, 1e30, True)
 """What no number of a configuration may be; `allowed` says where one of them may stand all the same."""
 NULL_MEANS_SOMETHING = {"trainer.clip_value", "schedule.plateau_patience"}

@@ -5,10 +5,9 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
+import commands
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -70,10 +69,9 @@ def test_a_trial_of_a_search_is_left_to_its_study(launched):
 @pytest.mark.slow
 def test_a_comparison_finishes_though_a_worker_is_killed(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    command = [sys.executable, "-m", "powmix", "-m", "mixer=none,manifold_mixup", "hydra/launcher=processes"]
+    command = ["-m", "powmix", "-m", "mixer=none,manifold_mixup", "hydra/launcher=processes"]
     command += ["seeds=1", "trainer.max_epochs=200", "trainer.early_stop=200", "dataset.sizes={train: 120, valid: 40}"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    running = commands.start(tmp_path, *command)
     while not (found := list(tmp_path.glob("outputs/runs/*/seed_1111/checkpoint.pt"))):
         assert running.poll() is None
         time.sleep(0.05)
