@@ -37,18 +37,21 @@ def stored_once():
         yield
 
 
+_known: dict = {}
+
+
 @pytest.fixture(scope="module")
 def composed_once():
-    """`check_command` composes each choice of groups once in a module that registers nothing: most of its time."""
+    """`check_command` composes each choice of groups once in the modules that register nothing: most of its time."""
     from powmix.command import overrides
 
-    known, compose = {}, overrides._compose
+    compose = overrides._compose
 
     def once(groups):
         key = tuple(groups.items())
-        if key not in known:
-            known[key] = compose(groups)
-        return known[key]._replace(picked=groups)  # which of several it is, is asked by identity
+        if key not in _known:
+            _known[key] = compose(groups)
+        return _known[key]._replace(picked=groups)  # which of several it is, is asked by identity
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overrides, "_compose", once)

@@ -184,7 +184,9 @@ def test_another_file_of_equal_size_and_time_has_another_digest(path):
     assert second.digest != first.digest and torch.equal(second.train.target, -first.train.target)
 
 
-@pytest.mark.parametrize("room", [100, 200, 5000])  # with less, other packages cannot be imported
+@pytest.mark.parametrize(
+    "room", [100, pytest.param(200, marks=pytest.mark.slow), 5000]
+)  # with less, other packages cannot be imported
 def test_a_cache_without_room_says_so_and_leaves_nothing_half_made(tmp_path, path, room):
     """A limit on the size of files stands in for a full disk."""
     done = subprocess.run(
