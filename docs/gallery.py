@@ -1,14 +1,16 @@
 """The gallery: every table and figure from the synthetic corpus, by the public commands alone.
 
-    make gallery                                    minutes on two CPU cores; finished runs are not trained again
+    make gallery                                    half an hour on two CPU cores; finished runs are not trained again
     python docs/gallery.py --outputs DIR --jobs N   the same, with its runs elsewhere and N variants at a time
+    python docs/gallery.py --only figure3,table2    these alone; the page keeps its other sections
 
 It trains under outputs/, and writes docs/gallery/ (README.md and its pictures) and docs/pictures/demo.png.
 """
 
 import argparse
 import os
-import shutil
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,18 +19,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from PIL import Image
 
+from powmix.mistakes import refuse, unknown
 from powmix.report.analyses import QUESTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/gallery/README.md"
 SMALL = ("seeds=3", "dataset.aligned=true", "trainer.max_epochs=20", "trainer.early_stop=5")
-"""Sizes that take minutes; whatever trains the same model shares its runs."""
+TINY = (
+    "seeds=3",
+    "dataset.aligned=true",
+    "dataset.sizes={train:200,valid:100,test:150}",
+    "trainer.max_epochs=10",
+    "trainer.early_stop=5",
+)
+"""SMALL for what trains in minutes, TINY for the large architectures; whatever trains the same shares its runs."""
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One picture: powmix-report's `figure` of a sweep; `own` is what the sweep is given here beside SMALL.
+    """One picture: powmix-report's `figure` of a sweep; `own` is what the sweep is given here beside `size`.
 
     text: where the sweep's own header is not about this picture.
     """
@@ -38,6 +49,7 @@ class Exhibit:
     sweep: str
     figure: str
     own: tuple[str, ...] = ()
+    size: tuple[str, ...] = SMALL
     text: str = ""
 
 
@@ -53,19 +65,19 @@ TRAINING = "Training and validation loss by epoch of Table 3's runs, for every v
 LAW = """How many examples PowMix mixes into one (K), and what each mixer makes of the labels: simulated from the law of
 Table 3's PowMix variant and the labels of its test split. Mixed labels crowd in the middle; more examples, more so."""
 EXHIBITS = (
-    Exhibit("demo", "The demo: two real tasks", "demo", "comparison"),
-    Exhibit("table2", "Table 2: architectures and mixers", "table2", "comparison"),
+    Exhibit("demo", "The demo: two real tasks", "demo", "comparison", size=()),
+    Exhibit("table2", "Table 2: architectures and mixers", "table2", "comparison", size=TINY),
     Exhibit("table3", "Table 3: PowMix less one component", "table3", "comparison", LF_DNN),
     Exhibit("table1", "Table 1: properties of the models", "table3", "table1", LF_DNN, text=PROPERTIES),
     Exhibit("figure1", "Figure 1: encoders, mixing, fusion", "table3", "figure1", LF_DNN, text=SCHEME),
     Exhibit("figure2", "Figure 2: the convex hull", "table3", "figure2", LF_DNN, text=HULL),
     Exhibit("figure3", "Figure 3: subset ranges", "figure3", "figure3", LF_DNN),
     Exhibit("figure4", "Figure 4: number of generated examples", "figure4", "figure4", LF_DNN),
-    Exhibit("figure5", "Figure 5: unimodal probes", "figure5", "figure5", SYNTHETIC),
-    Exhibit("figure6", "Figure 6: noise", "figure6", "figure6", SYNTHETIC),
-    Exhibit("figure7", "Figure 7: text dominance", "figure7", "figure7", SYNTHETIC),
+    Exhibit("figure5", "Figure 5: unimodal probes", "figure5", "figure5", SYNTHETIC, TINY),
+    Exhibit("figure6", "Figure 6: noise", "figure6", "figure6", SYNTHETIC, TINY),
+    Exhibit("figure7", "Figure 7: text dominance", "figure7", "figure7", SYNTHETIC, TINY),
     Exhibit("figure8", "Figure 8: limited data", "figure8", "figure8", LF_DNN),
-    Exhibit("regularity", "Regularity", "regularity", "regularity", ("model=mult,self_mm",)),
+    Exhibit("regularity", "Regularity", "regularity", "regularity", ("model=mult,self_mm",), TINY),
     Exhibit("training", "Training curves", "table3", "training", LF_DNN, text=TRAINING),
     Exhibit("mixing", "K and the mixed labels", "table3", "mixing", LF_DNN, text=LAW),
 )
@@ -74,14 +86,15 @@ HEAD = """# Gallery
 
 Tables 1 to 3 and Figures 1 to 8 of the paper, and ours, as powmix draws them; [paper.md](../paper.md) says which
 command makes each on the paper's own models and data. `make gallery` has made this page, its pictures and the
-README's by the public commands alone; on two CPU cores it takes an hour. What mixers do over real tasks, and where the
-variance of a comparison comes from, is in [atlas.md](../atlas.md).
+README's by the public commands alone; on two CPU cores it takes half an hour. What mixers do over real tasks, and where
+the variance of a comparison comes from, is in [atlas.md](../atlas.md).
 
-**What these numbers are.** The demo's are of real data and 20 seeds. All others: a made-up corpus (600 clips to train
-on, 300 to test), small models, at most 20 epochs, three seeds. They show what the commands give and decide nothing
-about the mixers: on three seeds every verdict is "undecided", and names the number of seeds that would decide
-([verdicts.md](../verdicts.md)). Means, standard deviations (ddof 1) and Student's 95% intervals are over seeds;
-differences are to no mixing, paired by seed; p-values carry Holm's correction.
+**What these numbers are.** The demo's are of real data and 20 seeds. All others are of a made-up corpus and three
+seeds: LF-DNN on 600 clips (300 to test) for at most 20 epochs; MulT, MISA and Self-MM (Table 2, Figures 5 to 7,
+Regularity) on 200 clips (150 to test) for at most 10, which is too little for them to learn much. They show what the
+commands give and decide nothing about the mixers: on three seeds every verdict is "undecided", and names the number of
+seeds that would decide ([verdicts.md](../verdicts.md)). Means, standard deviations (ddof 1) and Student's 95% intervals
+are over seeds; differences are to no mixing, paired by seed; p-values carry Holm's correction.
 
 **Your own.** Below each picture stand the commands that make it for real data, at full size (`powmix-data where` says
 where the data come from). `powmix-report outputs` reads whatever has been trained, also while a sweep is running, and
@@ -100,31 +113,47 @@ class Header(NamedTuple):
 def main() -> None:
     options = parser().parse_args()
     PAGE.parent.mkdir(exist_ok=True)
-    train(options.outputs, options.jobs)
-    sections = [section(exhibit, report(exhibit, options.outputs)) for exhibit in EXHIBITS]
+    exhibits = chosen(options.only)
+    kept = written() if options.only else {}
+    train(exhibits, options.outputs, options.jobs)
+    made = {one.title: section(one, report(one, options.outputs)) for one in exhibits}
+    sections = [found for one in EXHIBITS if (found := (kept | made).get(one.title))]
     PAGE.write_text("\n".join([HEAD, contents(), *sections]), encoding="utf-8")
-    print(f"Written to {PAGE.parent} and {picture(EXHIBITS[0])}")
+    print(f"Written to {PAGE.parent}: {', '.join(one.name for one in exhibits)}")
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     made.add_argument("--outputs", type=Path, default=Path("outputs"), metavar="DIR", help="where runs are kept")
     made.add_argument("--jobs", type=int, default=2, metavar="N", help="variants at a time (default: %(default)s)")
+    made.add_argument("--only", default="", metavar="NAMES", help="comma list of pictures (default: all)")
     return made
 
 
-def train(outputs: Path, jobs: int) -> None:
+def chosen(names: str) -> tuple[Exhibit, ...]:
+    """The exhibits of a comma list, all where it is empty; ValueError names the nearest."""
+    given = names.split(",") if names else []
+    refuse(unknown(given, [one.name for one in EXHIBITS], "picture"), "--only")
+    return tuple(one for one in EXHIBITS if one.name in given or not given)
+
+
+def written() -> dict[str, str]:
+    """The page's sections as they are, by title."""
+    _, *sections = re.split(r"^(?=## )", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+    return {text.partition("\n")[0].removeprefix("## "): text.rstrip("\n") + "\n" for text in sections}
+
+
+def train(exhibits: Sequence[Exhibit], outputs: Path, jobs: int) -> None:
     """Every sweep once; what is finished is found again."""
     launcher = ("hydra/launcher=processes", f"hydra.launcher.n_jobs={jobs}")
     place = f"outputs={outputs}"
-    for exhibit in {exhibit.sweep: exhibit for exhibit in EXHIBITS}.values():
+    for exhibit in {exhibit.sweep: exhibit for exhibit in exhibits}.values():
         run(*command(exhibit), f"sweep={folder(exhibit.sweep)}", *launcher, place)
 
 
 def command(exhibit: Exhibit) -> tuple[str, ...]:
     """The sweep's command at the gallery's size."""
-    small = () if exhibit.sweep == "demo" else SMALL
-    return ("powmix", "-m", f"sweeps={exhibit.sweep}", *exhibit.own, *small)
+    return ("powmix", "-m", f"sweeps={exhibit.sweep}", *exhibit.own, *exhibit.size)
 
 
 def folder(sweep: str) -> str:
@@ -132,7 +161,7 @@ def folder(sweep: str) -> str:
 
 
 def run(program: str, *arguments: str) -> None:
-    print("$", program, *arguments, flush=True)
+    print("$", shlex.join([program, *arguments]), flush=True)
     subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True)
 
 
@@ -142,7 +171,8 @@ def report(exhibit: Exhibit, outputs: Path) -> str:
     out = outputs / "gallery" / exhibit.name
     run("powmix-report", sweep, "--figures", exhibit.figure, "--out", str(out))
     drawn = out / ("comparison.png" if exhibit.figure == "comparison" else f"figures/{exhibit.figure}.png")
-    shutil.copyfile(drawn, picture(exhibit))
+    colours = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    colours.save(picture(exhibit), optimize=True)  # a third of its size, to the eye the same
     return (out / "table.md").read_text("utf-8")
 
 
@@ -189,7 +219,7 @@ def folded(exhibit: Exhibit, numbers: str) -> str:
     """The sweep's command at the gallery's size, and its tables one heading lower."""
     tables = "\n".join(f"##{line}" if line.startswith("#") else line for line in f"## {numbers}".splitlines())
     summary = f"<details><summary>The command at this size{', and its numbers' if numbers else ''}</summary>"
-    return "\n\n".join([summary, block(" ".join(command(exhibit))), *([tables] if numbers else []), "</details>"])
+    return "\n\n".join([summary, block(shlex.join(command(exhibit))), *([tables] if numbers else []), "</details>"])
 
 
 def block(*lines: str) -> str:

@@ -259,7 +259,8 @@ import sys
 from powmix.__main__ import main
 sys.argv[0] = "powmix"
 main()
-print("imported:", *(name for name in ("torch", "torch._dynamo", "scipy.stats", "transformers") if name in sys.modules))
+HEAVY = ("torch", "torch._dynamo", "scipy", "optuna", "transformers")
+print("imported:", *(name for name in HEAVY if name in sys.modules))
 """
 
 

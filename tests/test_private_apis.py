@@ -5,7 +5,8 @@ A new use is listed in PRIVATE and gets a test. What is public is tested where i
 
 import argparse
 import ast
-from inspect import signature
+import re
+from inspect import getsource, signature
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ PRIVATE = {
     "argparse: Parser._actions": "mistakes.py",
     "fontTools: Options._drop_tables_default": "report/figures/style.py",
     "hydra: hydra._internal.utils.get_args_parser": "__main__.py search/application.py",
+    "hydra: hydra._internal.core_plugins.basic_launcher.BasicLauncher": "command/launchers.py",
     "hydra: hydra._internal.core_plugins.basic_sweeper.BasicSweeper": "command/sweeping.py",
     "hydra: BasicSweeper._parse_config": "command/sweeping.py",
     "hydra: JobReturn._return_value": "command/launchers.py search/launching.py",
@@ -115,6 +117,14 @@ def test_hydras_grid_sweeper_splits_a_product_and_gives_the_configured_parameter
     sweeper = BasicSweeper(None, {"x": "1,2"})
     assert sweeper._parse_config() == ["x=1,2"]
     assert list(sweeper.split_overrides_to_chunks([["x=1"], ["x=2"]], 1)) == [[["x=1"]], [["x=2"]]]
+
+
+def test_hydras_basic_launcher_asks_its_loader_for_one_configuration_a_job():
+    """powmix.command.launchers.Composer stands in for that loader."""
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    assert set(re.findall(r"config_loader\.(\w+)", getsource(BasicLauncher))) == {"load_sweep_config"}
+    assert {"hydra_context", "task_function", "config"} <= signature(BasicLauncher.setup).parameters.keys()
 
 
 def test_a_jobs_return_holds_its_value_or_its_error():

@@ -44,3 +44,14 @@ def test_only_what_differs_between_jobs_is_varied_and_the_link_to_the_study_is_n
 def test_a_folder_that_is_no_sweep_is_refused_with_the_sweeps_beside_it(sweep):
     with pytest.raises(SystemExit, match="beside it: search"):
         main([str(sweep.parent / "serch"), "--dry-run"])
+
+
+def test_without_a_key_the_command_ends_in_one_sentence(sweep, tmp_path, monkeypatch):
+    import wandb
+
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    wandb.teardown()
+    with pytest.raises(SystemExit, match=r"^powmix-dashboard: No API key configured.*--dry-run writes"):
+        main([str(sweep), "--entity", "me"])

@@ -87,7 +87,7 @@ def test_several_trackers_are_chosen_at_once_each_with_its_own_options():
 
 
 def test_a_wrong_choice_of_trackers_and_one_whose_package_is_missing_are_named_before_anything_begins(monkeypatch):
-    monkeypatch.setattr("powmix.command.validation.find_spec", lambda name: None if name == "mlflow" else name)
+    monkeypatch.setattr("powmix.tracking.find_spec", lambda name: None if name == "mlflow" else name)
     assert check_command(["tracker=mlflow"]) == [
         "tracker=mlflow needs the package mlflow: pip install 'powmix[mlflow]'"
     ]
@@ -179,3 +179,10 @@ def test_a_runs_sweeps_are_those_that_it_knows_and_those_whose_job_it_is(tmp_pat
     write_sweep(tmp_path, "other", [])
     assert sweeps_of(run, {"sweeps": ["known"], "sweep": "beside"}, [elsewhere]) == ["known", "beside", "elsewhere"]
     assert beside.is_dir()
+
+
+def test_powmix_track_names_every_package_that_is_missing_at_once(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("powmix.tracking.find_spec", lambda name: None)
+    assert track([str(tmp_path), "--to", "mlflow,tensorboard"]) == 2
+    told = capsys.readouterr().err
+    assert all(f"tracker={name} needs the package {name}" in told for name in ("mlflow", "tensorboard"))

@@ -1,12 +1,16 @@
 """What the terminal says of work that was done before, and of a search at its end."""
 
+import io
+import json
 import logging
 import os
+import re
+import sys
 
 import pytest
 from report_runs import errors, write_run
 
-from powmix.command.sweep_progress import SweepProgress
+from powmix.command.sweep_progress import SweepProgress, time_left
 from powmix.runs.identity import sweep_tag
 from powmix.runs.records import write_job, write_sweep
 from powmix.tracking.bars import ProgressBars, QuietLines
@@ -78,6 +82,72 @@ def test_a_job_whose_seeds_were_finished_before_its_sweep_is_said_to_be_finished
     with caplog.at_level(logging.INFO, "powmix"), SweepProgress(folder, ["mixer=none"], [[1111]]):
         write_job(folder / "0", number=0, overrides=[], status="finished", run=os.path.relpath(run, folder))
     assert caplog.messages[-1].startswith("mixer=none: already finished: validation MAE 0.800, 1 seed")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+    def shown(self) -> list[str]:
+        """What stood on it, a line each, without colours."""
+        return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", self.getvalue()).replace("\r", "\n").splitlines()
+
+
+def watched(monkeypatch) -> Terminal:
+    """A terminal before which someone sits; called in the test, for pytest sets stderr anew after fixtures."""
+    made = Terminal()
+    for name, value in {"TERM": "xterm", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", made)
+    return made
+
+
+def finish(run, seed):
+    (run / f"seed_{seed}").mkdir()
+    (run / f"seed_{seed}/result.json").write_text(json.dumps({"status": "finished"}))
+
+
+def test_one_bar_counts_the_variants_that_ended_and_the_seeds_of_all_and_says_the_time_left(tmp_path, monkeypatch):
+    terminal = watched(monkeypatch)
+    none, powmix = (write_run(tmp_path, mixer, {1: 0.8, 2: 0.9}) for mixer in ("none", "powmix"))
+    folder = tmp_path / "sweeps/two"
+
+    def job(number, run, status):
+        write_job(folder / str(number), number=number, overrides=[], status=status, run=os.path.relpath(run, folder))
+
+    with SweepProgress(folder, ["mixer=none", "mixer=powmix"], [[1, 2], [1, 2]]):
+        job(0, none, "running")
+        finish(none, 1)
+        job(1, powmix, "running")
+        finish(none, 2)
+        job(0, none, "finished")
+        finish(powmix, 1)
+    last = [line for line in terminal.shown() if "seeds" in line and "variants" in line][-1]
+    assert "1 of 2 variants" in last and "3/4 seeds" in last
+    assert re.search(r"\d:\d\d:\d\d left", last)
+    assert any(line.startswith("mixer=none: validation MAE 0.850") for line in terminal.shown())
+
+
+def test_the_time_left_is_the_pace_of_the_seeds_that_were_finished_times_those_that_are_not():
+    assert time_left([], began=1000.0, now=1050.0, count=4) is None
+    assert time_left([1060.0], began=1000.0, now=1060.0, count=3) == 180.0
+    assert time_left([1060.0, 1100.0], began=1000.0, now=1100.0, count=2) == 100.0
+    assert time_left([1060.0, 1100.0], began=1000.0, now=1130.0, count=2) == 70.0  # while the next one is on its way
+    assert time_left([1060.0], began=1000.0, now=9999.0, count=1) == 0.0
+    assert time_left([1600.0, 2200.0], began=1000.0, now=2200.0, count=1) == 600.0  # seeds of ten minutes
+
+
+def test_seeds_of_an_earlier_command_count_as_done_but_not_for_the_pace(tmp_path, monkeypatch):
+    terminal = watched(monkeypatch)
+    run = write_run(tmp_path, "none", {1: 0.8, 2: 0.9})
+    for seed in (1, 2):
+        finish(run, seed)
+        os.utime(run / f"seed_{seed}/result.json", (1, 1))
+    folder = tmp_path / "sweeps/one"
+    with SweepProgress(folder, ["mixer=none"], [[1, 2, 3]]):
+        write_job(folder / "0", number=0, overrides=[], status="running", run=os.path.relpath(run, folder))
+    last = [line for line in terminal.shown() if "variants" in line][-1]
+    assert "0 of 1 variants" in last and "2/3 seeds" in last and "left" not in last
 
 
 def test_a_long_sweeps_tag_is_as_long_as_trackers_take_and_its_own():

@@ -140,8 +140,8 @@ def _run_seeds(config: Mapping[str, Any], result: dict[str, Any], folder: Path, 
     plugins.warn_of_change((read_json(folder / "result.json") or {}).get("provenance", {}).get("plugins", {}))
 
     workers = 1 if extra else _workers(config, made.settings)
-    if made.settings.checkpoint == "auto" and (extra or config["tracker"]):
-        # So that nobody is told of an epoch twice.
+    if made.settings.checkpoint == "auto" and config["tracker"]:
+        # So that no tracker is told of an epoch twice. A search's study passes over what it has heard.
         made = replace(made, settings=replace(made.settings, checkpoint=True))
     with listening([*extra, *chosen(config, result, folder)]) as listener:
         try:

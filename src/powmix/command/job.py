@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +76,7 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
             plugins.warn_of_change(result["provenance"].get("plugins", {}))
             log.log(logging.DEBUG if multirun else logging.INFO, "%s: already finished", result["name"])
     if result is None:
-        from powmix import experiment
-
-        result = experiment.run(recorded, identity, folder, listeners)
+        result = _experiment().run(recorded, identity, folder, listeners)
     if config["analyses"]:
         from powmix import analysis
 
@@ -86,6 +86,22 @@ def _run(config: dict[str, Any], hydra_config: Any, folder: Path) -> dict[str, A
 
         sys.stdout.write(describe(folder) + f"\n{folder}/\n")
     return result
+
+
+def _experiment() -> Any:
+    """powmix.experiment, which imports torch.
+
+    Modules stay until the process ends, so Python's collector need not look through them, neither while they are made
+    nor at the end: 17 % of the processor time of a process that imports torch (2.32 to 1.92 s, nine interleaved pairs).
+    """
+    if "powmix.experiment" in sys.modules:
+        return sys.modules["powmix.experiment"]
+    gc.disable()
+    try:
+        return import_module("powmix.experiment")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _job_of_a_sweep(config: dict[str, Any], hydra_config: Any) -> float:

@@ -1,4 +1,4 @@
-"""Launchers whose jobs run in other processes, which may be killed: what a comparison does about it.
+"""Launchers: one job after the other in this process, or jobs in other processes, which may be killed.
 
 submitit waits for the file that a job leaves at its end. Where sacct does not say that a job has ended without one
 (many clusters keep no accounts), it waits for ever; `Slurm` asks squeue then.
@@ -6,18 +6,25 @@ submitit waits for the file that a job leaves at its end. Where sacct does not s
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
 
 from powmix.command.composition import OURS
 from powmix.runs.records import read_jobs, write_job
@@ -30,6 +37,54 @@ TRIES = 3
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 """States, as squeue names them, of a job that does not come back; it forgets such a job after some minutes."""
 ASKED_EVERY = 20
+
+
+class InProcess(BasicLauncher):
+    """Hydra's basic launcher, which composes a configuration once for each choice of groups and keys."""
+
+    def setup(self, *, hydra_context: HydraContext, **what: Any) -> None:
+        loader: Any = Composer(hydra_context.config_loader)
+        context = HydraContext(loader, hydra_context.callbacks, hydra_context.execution_whitelist)
+        super().setup(hydra_context=context, **what)
+
+
+class Composer:
+    """Composes the jobs of a sweep; where one differs from an earlier one in values alone, from that one's result.
+
+    Only `key=value` and `++key=value` of powmix's own keys count as values, and a section must have the same keys: what
+    chooses a group, adds, removes or is Hydra's own makes another kind of job. A trial of LF-DNN then takes
+    0.29 instead of 0.52 s of processor time beside its training (three interleaved pairs of searches, 12 trials each).
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader, self._composed = loader, dict[tuple[Any, ...], DictConfig]()
+        self._is_group = cache(lambda key: bool(loader.get_group_options(key)))
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The configuration of the job with these overrides: what Hydra's own loader says."""
+        parsed = OverridesParser.create().parse_overrides(sweep_overrides)
+        values = [one for one in parsed if self._sets_a_value(one)]
+        told = {one.key_or_group: _shape(one.value()) for one in values}
+        kind = tuple((one.type, one.key_or_group, told.get(one.key_or_group, one.input_line)) for one in parsed)
+        if kind not in self._composed:
+            config = self._loader.load_sweep_config(master_config, sweep_overrides)
+            self._composed[kind] = copy.deepcopy(config)
+            return config
+        config = copy.deepcopy(self._composed[kind])
+        for one in values:
+            OmegaConf.update(config, one.key_or_group, one.value(), force_add=one.is_force_add())
+        config.hydra.overrides.task = [one.input_line for one in parsed if not one.is_hydra_override()]
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def _sets_a_value(self, one: Override) -> bool:
+        is_set = one.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD) and one.package is None
+        return is_set and not one.is_hydra_override() and not self._is_group(one.key_or_group)
+
+
+def _shape(value: Any) -> Any:
+    """The keys of a section, and of those inside; None for any other value."""
+    return tuple((key, _shape(one)) for key, one in value.items()) if isinstance(value, Mapping) else None
 
 
 class Processes(Launcher):
@@ -97,7 +152,7 @@ class Slurm(Launcher):
 
 def register() -> None:
     """Make the classes known to Hydra, which starts no launcher that it does not know."""
-    for launcher in (Processes, Slurm):
+    for launcher in (InProcess, Processes, Slurm):
         Plugins.instance().register(launcher)
 
 

@@ -20,6 +20,7 @@ from powmix.data import registry as datasets
 from powmix.mixing import registry as mixers
 from powmix.models import registry as models
 from powmix.places import CONF
+from powmix.runs.records import SAFE
 
 PROVIDER = "powmix"
 PLAIN = re.compile(r"[\w./-]+")
@@ -137,7 +138,7 @@ def _name(files: Mapping[str, Path], choice: str) -> str:
 @cache
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), SAFE)
     except (OSError, ValueError, yaml.YAMLError):
         return {}  # Hydra says what is wrong with the file
     return found if isinstance(found, dict) else {}

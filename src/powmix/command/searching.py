@@ -11,7 +11,6 @@ from powmix.command.composition import plain
 from powmix.command.sweeping import as_text
 from powmix.report.labels import flatten
 from powmix.search.application import Application, flags
-from powmix.search.space import key_of, over
 from powmix.search.sweeper import StudySweeper
 
 
@@ -35,6 +34,8 @@ class Powmix(Application):
 
     def single(self, overrides: list[str], config: Any) -> list[str]:
         """`sweeps=NAME`, which only a multirun takes, becomes what the preset sets for every run."""
+        from powmix.search.space import key_of, over  # imports Optuna: only in a search
+
         own = [text for text in overrides if key_of(text) != "sweeps"]
         if len(own) == len(overrides):
             return own

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class SweepProgress:
     def __enter__(self) -> SweepProgress:
         self.bar = _bar() if sys.stderr.isatty() else None
         if self.bar:
-            self.task = self.bar.add_task("", total=sum(map(len, self.seeds)), completed=self._look(tell=False))
+            done = self._look(tell=False)
+            self.task = self.bar.add_task("", total=sum(map(len, self.seeds)), completed=done, left="")
             self.bar.start()
         self.before = {number: _stamp(self.folder, number) for number in range(len(self.labels))}
         self.thread.start()
@@ -56,7 +58,15 @@ class SweepProgress:
         done = self._look(tell=True)
         if self.bar:
             ended = sum(status != "running" for status in self.told.values())
-            self.bar.update(self.task, completed=done, description=f"{ended} of {len(self.labels)} variants")
+            left = time_left(self._ends(), self.began, time.time(), sum(map(len, self.seeds)) - done)
+            told = "" if left is None else f"{timedelta(seconds=round(left))} left"
+            self.bar.update(self.task, completed=done, description=f"{ended} of {len(self.labels)} variants", left=told)
+
+    def _ends(self) -> list[float]:
+        """When seeds of this sweep were finished since it began."""
+        results = (run / f"seed_{seed}" / "result.json" for run, seeds in self.finished.items() for seed in seeds)
+        ends = [path.stat().st_mtime for path in results if path.is_file()]
+        return [end for end in ends if end >= self.began]
 
     def _look(self, tell: bool) -> int:
         """How many seeds are finished; if `tell`, jobs that have ended since the last look are told of."""
@@ -104,6 +114,18 @@ class SweepProgress:
         return all(path.is_file() and path.stat().st_mtime < self.began for path in results)
 
 
+def time_left(ends: Sequence[float], began: float, now: float, count: int) -> float | None:
+    """Seconds until `count` more seeds are finished, at the pace of those that were finished since the beginning.
+
+    ends: when these were. It falls while the next one is on its way, to 0 at the least; None before the first.
+    Rich's own estimate forgets what is older than half a minute, so for longer seeds it says nothing.
+    """
+    if not ends:
+        return None
+    pace = (max(ends) - began) / len(ends)
+    return max(0.0, count * pace - (now - max(ends)))
+
+
 def _is_finished(run: Path, seed: int) -> bool:
     return (read_json(run / f"seed_{seed}" / "result.json") or {}).get("status") == "finished"
 
@@ -118,14 +140,7 @@ def _stamp(folder: Path, number: int) -> int | None:
 
 def _bar() -> Any:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
         TextColumn("{task.description}"),
@@ -133,8 +148,7 @@ def _bar() -> Any:
         MofNCompleteColumn(),
         TextColumn("seeds"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         console=Console(stderr=True),
         transient=True,
     )

@@ -7,7 +7,6 @@ loop's in Settings. Here stand the options that belong to nobody else, and what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from powmix.analysis.catalogue import NAMES as ANALYSES
@@ -31,6 +30,7 @@ from powmix.mistakes import (
 from powmix.mixing.registry import option_mistakes as mixer_mistakes
 from powmix.models.registry import mistakes as model_mistakes
 from powmix.runs.identity import UNTIL_DECIDED
+from powmix.tracking import lacking
 from powmix.training.settings import Settings
 
 
@@ -162,8 +162,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[str]:
 def _trackers(chosen: Mapping[str, Any]) -> Iterator[str]:
     yield from unknown(chosen, TRACKERS, "tracker")
     for name in (name for name in chosen if name in TRACKERS):
-        if find_spec(name) is None:
-            yield f"tracker={name} needs the package {name}: pip install 'powmix[{name}]'"
+        yield from lacking([name])
         if not isinstance(chosen[name], Mapping):
             yield f"tracker.{name} must be a section, got {chosen[name]!r}"
             continue

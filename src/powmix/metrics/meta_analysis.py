@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from powmix.metrics.statistics import LEVEL, Interval
 
@@ -36,6 +35,8 @@ def shrunken(effects: Sequence[float], standard_errors: Sequence[float]) -> Shru
     al. 2013, section 5.4), for tau is poorly known from few tasks. ValueError for fewer than three tasks, lengths that
     differ, or a standard error that is not above 0.
     """
+    from scipy.special import stdtrit
+
     y_T, v_T = np.asarray(effects, dtype=float), np.asarray(standard_errors, dtype=float) ** 2
     if y_T.shape != v_T.shape or y_T.ndim != 1 or len(y_T) < 3:
         raise ValueError(
@@ -48,7 +49,7 @@ def shrunken(effects: Sequence[float], standard_errors: Sequence[float]) -> Shru
     tau = _likeliest(tau_G, y_T, v_T)
     _, [overall], [variance] = _given(np.array([tau]), y_T, v_T)
     variance *= max(1.0, float(((y_T - overall) ** 2 / (v_T + tau**2)).sum()) / (len(y_T) - 1))
-    half = float(special.stdtrit(len(y_T) - 1, 0.5 + LEVEL / 2) * np.sqrt(variance))
+    half = float(stdtrit(len(y_T) - 1, 0.5 + LEVEL / 2) * np.sqrt(variance))
     means, intervals = _tasks(tau_G, y_T, v_T)
     return Shrunken(means, intervals, float(overall), (float(overall) - half, float(overall) + half), tau)
 
@@ -78,6 +79,8 @@ def _given(tau_G: np.ndarray, y_T: np.ndarray, v_T: np.ndarray) -> tuple[np.ndar
 
 def _tasks(tau_G: np.ndarray, y_T: np.ndarray, v_T: np.ndarray) -> tuple[tuple[float, ...], tuple[Interval, ...]]:
     """Each task's mean and interval, averaged over tau."""
+    from scipy.special import ndtri
+
     deviance_G, mean_G, variance_G = _given(tau_G, y_T, v_T)
     weight_G = np.exp((deviance_G.min() - deviance_G) / 2)
     weight_G /= weight_G.sum()
@@ -86,6 +89,6 @@ def _tasks(tau_G: np.ndarray, y_T: np.ndarray, v_T: np.ndarray) -> tuple[tuple[f
     variance_GT = (1 - pull_GT) * v_T + pull_GT**2 * variance_G[:, None]
     mean_T = weight_G @ mean_GT
     std_T = np.sqrt(weight_G @ (variance_GT + (mean_GT - mean_T) ** 2))
-    limit = float(special.ndtri(0.5 + LEVEL / 2))
+    limit = float(ndtri(0.5 + LEVEL / 2))
     ends = zip((mean_T - limit * std_T).tolist(), (mean_T + limit * std_T).tolist())
     return tuple(mean_T.tolist()), tuple(ends)

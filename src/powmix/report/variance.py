@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from powmix.metrics.columns import Metric
 from powmix.metrics.statistics import LEVEL, Interval
@@ -67,8 +66,10 @@ class Study:
 
 def spread(values: Sequence[float]) -> Spread:
     """Of three values or more."""
+    from scipy.special import chdtri
+
     std, df = float(np.std(values, ddof=1)), len(values) - 1
-    low, high = (std * math.sqrt(df / special.chdtri(df, (1 + side * LEVEL) / 2)) for side in (-1, 1))
+    low, high = (std * math.sqrt(df / chdtri(df, (1 + side * LEVEL) / 2)) for side in (-1, 1))
     return Spread(len(values), std, (low, high))
 
 

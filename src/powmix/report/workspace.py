@@ -6,6 +6,7 @@ powmix-dashboard outputs/sweeps/staged --dry-run            its JSON, without a 
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ FALLBACKS = ("mixing/attention_rate", "mixing/dropped_rate")
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     options = _parser().parse_args(arguments)
+    if find_spec("wandb_workspaces") is None:
+        sys.exit("powmix-dashboard: needs the package wandb-workspaces: pip install 'powmix[workspaces]'")
     sweep = read_sweep(options.sweep)
     workspace = build_workspace(sweep, options.entity or "entity", options.project)
     if options.dry_run:
@@ -35,7 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not options.entity:
         sys.exit("powmix-dashboard: --entity is missing: the W&B user or team; --dry-run needs none")
-    sys.stdout.write(workspace.save().url + "\n")
+    sys.stdout.write(save(workspace) + "\n")
+
+
+def save(workspace: Any) -> str:
+    """Its address, once the server has it; exits with what W&B says where there is no key or no server."""
+    from wandb.errors import Error
+
+    try:
+        return workspace.save().url
+    except Error as error:
+        sys.exit(f"powmix-dashboard: {str(error).splitlines()[0]} (--dry-run writes the workspace without a server)")
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from powmix.mistakes import refuse
 from powmix.tracking.bars import ProgressBars, QuietLines
 from powmix.tracking.tracker import Told, Tracker
 from powmix.training.listener import Listener, Pruned
@@ -20,11 +22,11 @@ __all__ = ["Listener", "Listeners", "chosen", "listening", "tell_of_sweep", "tra
 log = logging.getLogger("powmix")
 
 TRACKERS = {
-    "wandb": ("powmix.tracking.wandb_runs", "WandbTracker", "wandb"),
-    "tensorboard": ("powmix.tracking.tensorboard_runs", "TensorboardTracker", "tensorboard"),
-    "mlflow": ("powmix.tracking.mlflow_runs", "MlflowTracker", "mlflow"),
+    "wandb": ("powmix.tracking.wandb_runs", "WandbTracker"),
+    "tensorboard": ("powmix.tracking.tensorboard_runs", "TensorboardTracker"),
+    "mlflow": ("powmix.tracking.mlflow_runs", "MlflowTracker"),
 }
-"""Where each tracker stands, and the package that it needs."""
+"""Where each tracker stands."""
 
 
 class Listeners(Listener):
@@ -91,12 +93,18 @@ def tell_of_sweep(settings: Mapping[str, Any], folder: Path) -> None:
 
 def kind_of(name: str) -> type[Tracker]:
     """The class of a tracker. ValueError where its package is not installed."""
-    module, kind, package = TRACKERS[name]
-    try:
-        import_module(package)
-    except ImportError as error:
-        raise ValueError(f"tracker={name} needs {package}: pip install 'powmix[{name}]'") from error
+    refuse(lacking([name]))
+    module, kind = TRACKERS[name]
     return getattr(import_module(module), kind)
+
+
+def lacking(names: Iterable[str]) -> list[str]:
+    """A sentence for each tracker whose package, called as it is, is not installed."""
+    return [
+        f"tracker={name} needs the package {name}: pip install 'powmix[{name}]'"
+        for name in names
+        if find_spec(name) is None
+    ]
 
 
 @contextmanager

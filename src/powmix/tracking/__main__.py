@@ -21,7 +21,7 @@ from powmix.runs import collection
 from powmix.runs.files import SeedFolder, read_json
 from powmix.runs.records import Record, read_jobs
 from powmix.runs.seed_records import finished_seed
-from powmix.tracking import TRACKERS, Told, tell_of_sweep, trackers
+from powmix.tracking import TRACKERS, Told, lacking, tell_of_sweep, trackers
 
 log = logging.getLogger("powmix")
 
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         names, given = options.to.split(","), [text for text in options.paths if _is_option(text)]
         settings = settings_of(names, given)
+        refuse(lacking(names))
         found = collection.read([Path(text) for text in options.paths if text not in given])
         for record in found.records:
             send(record, settings, found.sweeps)

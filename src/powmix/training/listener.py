@@ -16,7 +16,7 @@ class Listener:
         """The seed goes on from a checkpoint; `rows` are the epochs that an earlier command trained."""
 
     def on_epoch(self, seed: int, row: Mapping[str, Any]) -> None:
-        """An epoch is safe on disk; `row` is its line of history.csv.
+        """An epoch is done; `row` is its line of history.csv. Who was killed tells those since the checkpoint again.
 
         Raising stops the training there: `Pruned` leaves a result that says pruned, anything else leaves the
         checkpoint to continue from.

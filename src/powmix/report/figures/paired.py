@@ -25,11 +25,15 @@ Seeds = Mapping[Key, float]
 
 DODGE, MOST = 0.018, 0.12
 """Of the axis: what lies between variants at one x, and at the most between the first and the last."""
+APART, SHARE = 0.04, 0.6
+"""Of the axis, what lies between variants at one name; of a name's place, what all of them take at the most."""
+BESIDE = 0.027
+"""Of the axis: how far to the left of its mean a seed's point stands, and nearer where variants are closer."""
 FEW = 3
 """Places, such as models on datasets, that are shown in two metrics each."""
 CLOSE = 0.055
 """Of the axis: ticks nearer than that to the one before are left out."""
-MEANING = "above: means; below: paired by seed with no mixing, a point per seed, the mean with Student's 95% interval"
+MEANING = "below: paired by seed with no mixing, a point per seed, the mean with Student's 95% interval"
 
 
 @dataclass(frozen=True)
@@ -88,15 +92,16 @@ def draw(panels: Sequence[Panel], label: str, note: str, log2: bool = False) -> 
             own[0].tick_params(labelbottom=not paired)
             own[-1].set_xlabel(label)
         style.legend(figure, [axes for axes in figure.axes if axes.get_ylabel().startswith("test ")])
-        meaning = MEANING if paired else "means, a faint point per seed"
-        style.footnote(figure, f"{note}; {meaning}")
+        points = ", a faint point per seed" if not paired or any(panel.names for panel in panels) else ""
+        style.footnote(figure, f"{note}; above: means{points}; {MEANING}" if paired else f"{note}; means{points}")
     return figure
 
 
 def _scores(axes: Axes, panel: Panel, seeds: bool) -> None:
     m = panel.metric
     for i, curve in enumerate(panel.curves):
-        places = _dodged(axes, curve.x, i, len(panel.curves)) if panel.names else curve.x
+        apart = _apart(panel, len(panel.curves))
+        places = _moved(axes, curve.x, _place(i, len(panel.curves)) * apart) if panel.names else curve.x
         shown = [(x, one) for x, one in zip(places, curve.own) if one]
         means = [m.scale * float(np.mean([*one.values()])) for _, one in shown]
         line = "" if panel.names else "-"
@@ -115,15 +120,17 @@ def _differences(axes: Axes, panel: Panel) -> None:
     m = panel.metric
     axes.axhline(0, color=style.SOFT, linestyle=(0, (3, 3)), linewidth=1, zorder=1)
     curves = [curve for curve in panel.curves if any(curve.base)]
+    apart = _apart(panel, len(curves))
+    beside = min(BESIDE, apart / 2) if panel.names and len(curves) > 1 else BESIDE
     for i, curve in enumerate(curves):
         found = [
             (x, [m.scale * (own[key] - base[key]) for key in own if key in base])
-            for x, own, base in zip(_dodged(axes, curve.x, i, len(curves)), curve.own, curve.base)
+            for x, own, base in zip(_moved(axes, curve.x, _place(i, len(curves)) * apart), curve.own, curve.base)
         ]
         found = [(x, gaps) for x, gaps in found if gaps]
         drawn: dict[str, Any] = {"color": curve.look.color, "marker": curve.look.marker, "linestyle": ""}
-        beside = _dodged(axes, [x for x, _ in found], -1, 2)
-        _points(axes, [(x, gap) for x, (_, gaps) in zip(beside, found) for gap in gaps], curve.look)
+        left = _moved(axes, [x for x, _ in found], -beside)
+        _points(axes, [(x, gap) for x, (_, gaps) in zip(left, found) for gap in gaps], curve.look)
         axes.plot([x for x, _ in found], [np.mean(gaps) for _, gaps in found], zorder=3, **drawn)
         bounds = [(x, *interval) for x, gaps in found if (interval := student_interval(gaps))]
         if bounds:
@@ -136,11 +143,20 @@ def _points(axes: Axes, places: Sequence[tuple[float, float]], look: Look) -> No
         axes.plot(*zip(*places), "o", color=look.color, alpha=0.35, markersize=3, markeredgewidth=0)
 
 
-def _dodged(axes: Axes, x: Sequence[float], index: int, count: int) -> list[float]:
-    """Moved sideways so that variants at one x stand beside each other; the axis' ends are set already."""
+def _apart(panel: Panel, count: int) -> float:
+    """Of the axis: what lies between `count` variants at one x."""
+    return min(APART, SHARE / len(panel.names) / count) if panel.names else min(DODGE, MOST / count)
+
+
+def _place(index: int, count: int) -> float:
+    """Where a variant stands among `count`, the middle being 0."""
+    return index - (count - 1) / 2
+
+
+def _moved(axes: Axes, x: Sequence[float], share: float) -> list[float]:
+    """Moved sideways by a share of the axis, whose ends are set already."""
     scale = axes.xaxis.get_transform()
     low, high = scale.transform(np.array(axes.get_xlim()))
-    share = (index - (count - 1) / 2) * min(DODGE, MOST / count)
     return [*scale.inverted().transform(scale.transform(np.array(x, dtype=float)) + share * (high - low))]
 
 

@@ -22,6 +22,8 @@ QUANTITIES = {
     "gradient_alignment": "cosine, clean·mixed gradient",
     "calibration_error": "calibration error ↓",
 }
+ACROSS = 4
+"""Quantities side by side: more would make a picture whose letters no page shows large enough."""
 
 
 def unimodal(table: Table) -> Figure | None:
@@ -55,7 +57,7 @@ def dominance(table: Table) -> Figure | None:
 
 
 def regularity(table: Table) -> Figure | None:
-    """How the mixers change the geometry: a row per model, a column per quantity, a point per seed."""
+    """How the mixers change the geometry: lines per model, ACROSS quantities in each, a point per seed."""
     found = analysed(table, "regularity")
     records = [row.record for rows in found.values() for row in rows]
     measured = {key for record in records for one in record.analysis("regularity") for key in one} - {"seed"}
@@ -64,15 +66,18 @@ def regularity(table: Table) -> Figure | None:
         return None
     looks = style.looks(table)
     with style.context():
-        figure, axes = style.panels(
-            len(found) * len(quantities), 2.9, 0.3 * max(map(len, found.values())) + 0.9, len(quantities)
-        )
+        across = min(ACROSS, len(quantities))
+        places = -(-len(quantities) // across) * across
+        figure, axes = style.panels(len(found) * places, 2.9, 0.3 * max(map(len, found.values())) + 0.9, across)
         for i, (title, rows) in enumerate(found.items()):
-            line = axes[i * len(quantities) : (i + 1) * len(quantities)]
-            for axis, quantity in zip(line, quantities):
+            own = axes[i * places : (i + 1) * places]
+            for axis, quantity in zip(own, quantities):
                 _regularity_panel(axis, rows, quantity, looks)
-            line[0].set_yticks(range(len(rows)), [looks[row.record.signature].key for row in rows])
-            line[0].set_ylabel(title.replace(", ", ",\n") if len(found) > 1 else "", fontweight="bold", labelpad=9)
+            for spare in own[len(quantities) :]:
+                spare.remove()
+            for first in own[: len(quantities) : across]:
+                first.set_yticks(range(len(rows)), [looks[row.record.signature].key for row in rows])
+                first.set_ylabel(title.replace(", ", ",\n") if len(found) > 1 else "", fontweight="bold", labelpad=9)
         style.keys(figure, axes[0], [looks[record.signature] for record in records])
         counts = [len(by_seed(record, "regularity", quantities[0])) or len(record.seeds) for record in records]
         style.footnote(figure, f"{style.seeds_note(counts)}; points are seeds, the marker their mean")
