@@ -27,11 +27,11 @@ class Part(NamedTuple):
 FEW = "--batches 1 --repeats 1"
 PARTS = (
     Part(
-        "device tests", 18, (Command("pytest -vv -rf --tb=short -p no:cacheprovider -m device tests/test_device.py"),)
+        "device tests", 17, (Command("pytest -vv -rf --tb=short -p no:cacheprovider -m device tests/test_device.py"),)
     ),
     Part(
         "epoch times",
-        32,
+        42,
         tuple(
             Command(f"benchmarks.epoch --model {model} --batches 16 --device DEVICE", tiny=f"{FEW} --warmup 0")
             for model in MODELS
@@ -39,7 +39,7 @@ PARTS = (
     ),
     Part(
         "mixing",
-        5,
+        4,
         (
             Command(
                 "benchmarks.mixing --rows 32 256 2048 --batch 16 128 --device DEVICE",
@@ -49,8 +49,13 @@ PARTS = (
     ),
     Part(
         "kernel launches",
-        14,
-        (Command(f"benchmarks.launches --model {' '.join(MODELS)} --device DEVICE", tiny="--batches 1"),),
+        10,
+        (
+            Command(
+                f"benchmarks.launches --model {' '.join(MODELS)} --device DEVICE",
+                tiny="--batches 1 --model lf_dnn mag_bert",
+            ),
+        ),
     ),
     Part(
         "memory",
@@ -62,7 +67,7 @@ PARTS = (
     ),
     Part(
         "static shapes, compiled, graph",
-        16,
+        14,
         (
             Command("benchmarks.graph --mode static --device DEVICE", tiny=f"{FEW} --model lf_dnn tfn"),
             Command("benchmarks.graph --mode graph --device DEVICE", needs_cuda=True),
@@ -74,7 +79,7 @@ PARTS = (
     ),
     Part(
         "several processes",
-        8,
+        6,
         (
             Command(
                 "benchmarks.processes --model lf_dnn --processes 2 4 8 --device DEVICE", tiny=f"{FEW} --processes 2"
