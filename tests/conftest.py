@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+import signal
 from copy import deepcopy
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Two busy cores are faster with one thread per process than with two:
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read before numpy and torch are imported, by child processes too.
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and theirs, would ignore it
 
 
 @pytest.fixture(scope="session")

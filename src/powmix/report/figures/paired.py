@@ -98,9 +98,8 @@ def draw(panels: Sequence[Panel], label: str, note: str, log2: bool = False) -> 
 
 
 def _scores(axes: Axes, panel: Panel, seeds: bool) -> None:
-    m = panel.metric
+    m, apart = panel.metric, _apart(panel, len(panel.curves))
     for i, curve in enumerate(panel.curves):
-        apart = _apart(panel, len(panel.curves))
         places = _moved(axes, curve.x, _place(i, len(panel.curves)) * apart) if panel.names else curve.x
         shown = [(x, one) for x, one in zip(places, curve.own) if one]
         means = [m.scale * float(np.mean([*one.values()])) for _, one in shown]
