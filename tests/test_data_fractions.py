@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from powmix.data import corruption, load, synthetic
-from powmix.data.loading import fraction_rows
+from powmix.data.splitting import fraction_rows
 
 LABELS = torch.randn(500, 1, generator=torch.Generator().manual_seed(0))
 

@@ -62,8 +62,6 @@ def test_a_model_with_another_encoder_learns_and_all_of_it_gets_a_gradient(folde
         losses.append(loss.item())
         loss.backward()
         adam.step()
-        if losses[-1] < 0.8 * losses[0]:
-            break
     assert losses[-1] < 0.8 * losses[0]
     text = network.encoders[0] if model == "late_fusion" else network.text
     assert [name for name, p in text.named_parameters() if p.grad is None] == []

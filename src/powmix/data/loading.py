@@ -22,14 +22,13 @@ from powmix.data.columnar import arrays_of, is_dataset
 from powmix.data.registry import COMMON, CONVENTIONS, PER_SEED, SPLITTING, convention_of, mistakes, reader
 from powmix.data.sources import MODALITIES, SPLITS, SYNTHETIC
 from powmix.data.splits import Split, Splits, Task
-from powmix.data.splitting import split
+from powmix.data.splitting import fraction_rows, split
 from powmix.mistakes import broken, check_one_of, refuse, unknown
 from powmix.runs.identity import DEFAULT_SEED
 
 NEEDS = ("tokens", *MODALITIES)
 TASKS = ("regression", "classification", "multilabel")
 CLASSES = ("negative", "neutral", "positive")
-STRATUM = 10
 
 log = logging.getLogger(__name__)
 WHOLES = 2
@@ -231,30 +230,6 @@ def _version(path: Any) -> Any:
 def one_hot_sign(label_N1: Tensor) -> Tensor:
     """(N, 1) labels to (N, 3) one-hot classes: negative, neutral, positive."""
     return torch.nn.functional.one_hot(label_N1[:, 0].sign().long() + 1, len(CLASSES)).float()
-
-
-def fraction_rows(target_NC: Tensor, fraction: float, seed: int = 0) -> list[int]:
-    """Rows of a fraction of the training set, ascending: round(fraction * N), at least one; fractions of a seed nest.
-
-    Examples sorted by label (the most likely class for soft targets) form strata of ten; one shuffled order takes
-    evenly from all of them, and a fraction is its beginning. Raises ValueError for a fraction outside (0, 1].
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"dataset.fraction must be within (0, 1], got {fraction!r}")
-    order_N = _stratified_order(target_NC, seed)
-    return sorted(order_N[: max(1, round(fraction * len(order_N)))].tolist())
-
-
-def _stratified_order(target_NC: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    label_N = target_NC[:, 0] if target_NC.shape[1] == 1 else target_NC.argmax(1)
-    shuffled_N = torch.randperm(len(label_N), generator=generator)
-    by_label_N = shuffled_N[label_N[shuffled_N].argsort(stable=True)]
-    key_N = torch.empty(len(label_N), dtype=torch.float64)
-    for stratum in by_label_N.split(STRATUM):
-        place = torch.randperm(len(stratum), generator=generator).double()
-        key_N[stratum] = (place + torch.rand((), generator=generator, dtype=torch.float64)) / len(stratum)
-    return key_N.argsort(stable=True)
 
 
 def _synthetic(dataset: Mapping[str, Any]) -> Splits:

@@ -2,6 +2,7 @@
 
 A name in a pickle is a key of the table NUMPY; nothing is imported and nothing of numpy is called for it but
 `numpy.frombuffer`, `numpy.fromfile` and `reshape`. The bytes of a large array stay in the file: a MOSEI file is 8.5 GB.
+At the end `Plain` puts arrays and plain values in the place of all that was made on the way.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ DEPTH = 8
 
 class FeatureFileError(ValueError):
     """A feature file that cannot be used; the message names the file, the key, what was expected and what was found."""
+
+
+class Located(FeatureFileError):
+    """Says its key itself."""
 
 
 def brief(value: Any) -> str:
@@ -205,3 +210,50 @@ def function_of(module: Any, name: Any) -> Function:
     if function is None:
         raise foreign(f"{brief(module)}.{brief(name)}")
     return function
+
+
+class Plain:
+    """Replaces arrays to be by arrays and refuses what is neither an array nor plain; each container is visited once.
+
+    most: to how many values a list may unfold, shared parts counted each time they occur.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.done: dict[int, Any] = {}
+        self.values: dict[int, int] = {}
+
+    def of(self, value: Any, key: str, depth: int = 0) -> Any:
+        """The plain form of `value`, found under `key` (train/audio)."""
+        if isinstance(value, dict | list | tuple):
+            return self._container(value, key, depth)
+        if isinstance(value, Array) and value.value is not None:
+            return value.value
+        if isinstance(value, UnreadBytes):
+            return value.whole
+        if value is None or isinstance(value, str | bytes | bool | int | float):
+            return value
+        found = "an array without data" if isinstance(value, Array) else brief(value)
+        raise Located(f"{key or '(top level)'}: expected arrays and plain values, got {found}")
+
+    def _container(self, value: Any, key: str, depth: int) -> Any:
+        if id(value) in self.done:
+            return self.done[id(value)]
+        if depth > DEPTH:
+            raise Located(f"{key or '(top level)'}: expected at most {DEPTH} levels of nesting")
+        if isinstance(value, dict):
+            made: Any = {
+                name: self.of(item, f"{key}/{brief(name)}".strip("/")[:80], depth + 1) for name, item in value.items()
+            }
+        else:
+            made = type(value)([self.of(item, key, depth + 1) for item in value])
+            self.values[id(value)] = sum(self._count(item) for item in value)
+            if self.values[id(value)] > self.most:
+                raise Located(f"{key}: expected a list of at most {self.most} values, got one that unfolds to more")
+        self.done[id(value)] = made
+        return made
+
+    def _count(self, value: Any) -> int:
+        if isinstance(value, Array) and value.value is not None:
+            return 1 + value.value.size
+        return 1 + self.values.get(id(value), 0)

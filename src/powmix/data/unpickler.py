@@ -23,6 +23,8 @@ from powmix.data.pickled_arrays import (
     Dtype,
     FeatureFileError,
     Function,
+    Located,
+    Plain,
     UnreadBytes,
     brief,
     foreign,
@@ -53,8 +55,8 @@ def read(path: Path) -> Any:
     try:
         with path.open("rb") as stream:
             value = machine.run(_Bounded(path, stream, size))
-        return _Plain(size).of(value, "")
-    except _Located as error:
+        return Plain(size).of(value, "")
+    except Located as error:
         raise FeatureFileError(f"{path}: {error}") from None
     except FeatureFileError as error:
         reason = str(error)
@@ -65,10 +67,6 @@ def read(path: Path) -> Any:
     except (MemoryError, OverflowError, RecursionError) as error:
         reason = f"expected a pickle that fits in memory, got {type(error).__name__}"
     raise FeatureFileError(f"{path}: {machine.place()}{reason}")
-
-
-class _Located(FeatureFileError):
-    """Says its key itself."""
 
 
 class _Bounded:
@@ -281,50 +279,3 @@ REFUSED = {
     "BINPERSID": "a persistent id", "EXT1": "an extension code", "EXT2": "an extension code",
     "EXT4": "an extension code", "NEXT_BUFFER": "a buffer of another file",
 }  # fmt: skip
-
-
-class _Plain:
-    """Replaces arrays to be by arrays and refuses what is neither an array nor plain; each container is visited once.
-
-    most: to how many values a list may unfold, shared parts counted each time they occur.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.done: dict[int, Any] = {}
-        self.values: dict[int, int] = {}
-
-    def of(self, value: Any, key: str, depth: int = 0) -> Any:
-        """The plain form of `value`, found under `key` (train/audio)."""
-        if isinstance(value, dict | list | tuple):
-            return self._container(value, key, depth)
-        if isinstance(value, Array) and value.value is not None:
-            return value.value
-        if isinstance(value, UnreadBytes):
-            return value.whole
-        if value is None or isinstance(value, str | bytes | bool | int | float):
-            return value
-        found = "an array without data" if isinstance(value, Array) else brief(value)
-        raise _Located(f"{key or '(top level)'}: expected arrays and plain values, got {found}")
-
-    def _container(self, value: Any, key: str, depth: int) -> Any:
-        if id(value) in self.done:
-            return self.done[id(value)]
-        if depth > DEPTH:
-            raise _Located(f"{key or '(top level)'}: expected at most {DEPTH} levels of nesting")
-        if isinstance(value, dict):
-            made: Any = {
-                name: self.of(item, f"{key}/{brief(name)}".strip("/")[:80], depth + 1) for name, item in value.items()
-            }
-        else:
-            made = type(value)([self.of(item, key, depth + 1) for item in value])
-            self.values[id(value)] = sum(self._count(item) for item in value)
-            if self.values[id(value)] > self.most:
-                raise _Located(f"{key}: expected a list of at most {self.most} values, got one that unfolds to more")
-        self.done[id(value)] = made
-        return made
-
-    def _count(self, value: Any) -> int:
-        if isinstance(value, Array) and value.value is not None:
-            return 1 + value.value.size
-        return 1 + self.values.get(id(value), 0)
